@@ -1,0 +1,69 @@
+# What people type. `make run` and `make test` install what is missing first; a second time that takes no time.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+# twice the cores of a small machine: most tests wait for a download
+TEST_JOBS ?= 4
+TEST_ARGS ?=
+
+# literally as given: a URL may hold dollar signs, quotes and ampersands
+export RUN_URL := $(value URL)
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test lint types imports bench proto migrate-up migrate-down docs setup clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run  ## start the daemon in the foreground; with URL=… fetch that into ./downloads
+	@tools/programs.sh
+	@$(BIN)/python tools/run.py
+
+dev: $(VENV)/.dev  ## as run, with debug logs, started again whenever the code changes
+	@tools/programs.sh
+	@$(BIN)/python tools/dev.py
+
+test: lint types imports  ## everything that has to hold
+	@tools/programs.sh --required
+	$(BIN)/pytest -n $(TEST_JOBS) --dist loadgroup $(TEST_ARGS)
+
+lint: $(VENV)/.dev  ## ruff
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev  ## mypy, strict
+	$(BIN)/mypy
+	$(BIN)/mypy --strict tools
+
+imports: $(VENV)/.dev  ## who may import whom
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev  ## measure; prints ratios. BENCH=download runs one
+	@tools/programs.sh --required
+	$(BIN)/python -m tests.perf $(BENCH)
+
+proto: $(VENV)/.dev  ## generate proto/odproto/gen from the .proto files
+	$(BIN)/python proto/generate.py
+
+docs: $(VENV)/.dev  ## write the generated reference pages
+	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/reference_cli.py
+
+migrate-up: $(VENV)/.run  ## bring the store to the newest schema (a start does it by itself)
+	@$(BIN)/oddaemon migrate up
+
+migrate-down: $(VENV)/.run  ## take the newest schema revision back
+	@$(BIN)/oddaemon migrate down
+
+setup: $(VENV)/.dev  ## install everything for development
+	@tools/programs.sh
+
+clean:  ## remove caches and builds; never data, never .venv
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(VENV)/.run: pyproject.toml constraints.txt tools/setup.sh
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV) run
+
+$(VENV)/.dev: pyproject.toml constraints.txt tools/setup.sh
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV) dev

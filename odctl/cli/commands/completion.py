@@ -1,0 +1,177 @@
+"""`completion`, and what its scripts call. None of it but `remember` imports the protocol's packages: a TAB has to be
+instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from odctl.cli import snapshots
+from odctl.cli.app import invocation, lookup_in
+from odctl.cli.context import Invocation
+from odctl.cli.suggest import SHELLS, read_line, suggest
+from odctl.cli.text import clean
+from odctl.client.errors import UsageError
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
+
+CONTEXT = {"complete": {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}}
+MOST_JOBS = 200
+
+BASH = """\
+# odctl completion for bash: eval "$(odctl completion bash)"
+_odctl() {
+  local line=${COMP_LINE:0:COMP_POINT} words word last cut
+  read -ra words <<< "$line"
+  [[ $line == *[[:space:]] ]] && words+=("")
+  last=${words[${#words[@]}-1]}
+  # readline replaces only what stands behind a colon or an equals sign
+  cut=${last%"${last##*[:=]}"}
+  COMPREPLY=()
+  while IFS=$'\\t' read -r word _; do
+    if [[ $word == :files ]]; then
+      compopt -o filenames
+      while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -f -- "${last#"$cut"}")
+    else
+      [[ $word == *= ]] && compopt -o nospace
+      printf -v word %q "${word#"$cut"}"
+      COMPREPLY+=("$word")
+    fi
+  done < <(odctl __complete "${words[@]:1}" 2>/dev/null)
+}
+complete -o nosort -F _odctl odctl 2>/dev/null || complete -F _odctl odctl
+"""
+ZSH = """\
+#compdef odctl
+# odctl completion for zsh: eval "$(odctl completion zsh)"
+_odctl() {
+  local -a found
+  local line word text files
+  while IFS= read -r line; do
+    word=${line%%$'\\t'*}; text=${line#*$'\\t'}
+    if [[ $word == :files ]]; then files=1; else found+=("${word//:/\\\\:}:${text}"); fi
+  done < <(odctl __complete "${(@)words[2,CURRENT]}" 2>/dev/null)
+  if [[ -n $files ]]; then _files; elif (( ${#found} )); then _describe -V 'odctl' found; fi
+}
+# from a folder of fpath this file is the function itself, when it is first called
+if [[ ${funcstack[1]} == _odctl ]]; then _odctl "$@"; else compdef _odctl odctl; fi
+"""
+FISH = """\
+# odctl completion for fish: odctl completion fish | source
+function __odctl_complete
+    set -l words (commandline -opc) (commandline -ct)
+    for line in (odctl __complete $words[2..-1] 2>/dev/null)
+        if string match -q ':files*' -- $line
+            __fish_complete_path (commandline -ct)
+        else
+            echo $line
+        end
+    end
+end
+complete -c odctl -f -a '(__odctl_complete)'
+"""
+SCRIPTS = dict(zip(SHELLS, (BASH, ZSH, FISH), strict=True))
+
+
+def completion(
+    ctx: typer.Context,
+    shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish; with --install yours.")] = "",
+    install: Annotated[
+        bool, typer.Option("--install", help="Write it where the shell looks for such scripts.")
+    ] = False,
+) -> None:
+    """Print a completion script, or install it.
+
+    bash, zsh: eval "$(odctl completion bash)"    fish: odctl completion fish | source
+    """
+    run = invocation(ctx)
+    if install and not shell:
+        shell = PurePath(os.environ.get("SHELL", "")).name
+    script = SCRIPTS.get(shell)
+    if script is None:
+        hint = "bash, zsh or fish"
+        raise UsageError(f"{clean(shell)!r} is not a shell this knows" if shell else "name a shell", hint=hint)
+    if install:
+        _install(run, shell, script)
+    elif run.output.is_json:
+        run.output.value({"shell": shell, "script": script})
+    else:
+        run.output.out.write(script)
+
+
+def _install(run: Invocation, shell: str, script: str) -> None:
+    """Replaces what an earlier install wrote."""
+    path = script_file(shell)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(script)
+    temporary.replace(path)
+    if run.output.is_json:
+        run.output.value({"shell": shell, "path": str(path)})
+        return
+    run.output.line(clean(path))
+    if shell == "zsh":
+        line = f"fpath=({clean(path.parent)} $fpath)"
+        run.output.note(f"if zsh does not look there yet: {line} in ~/.zshrc, before compinit")
+    else:
+        where = ", where bash-completion is installed" if shell == "bash" else ""
+        run.output.note(f"new shells complete odctl{where}")
+
+
+def script_file(shell: str, environ: Mapping[str, str] | None = None) -> Path:
+    """Where the shell looks for completions of this user's, by the documentation of bash-completion, of fish and, for
+    zsh, by custom: it has no such place of its own."""
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("HOME") or "/nonexistent")
+    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    if shell == "fish":
+        return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "fish" / "completions" / "odctl.fish"
+    if shell == "zsh":
+        return data / "zsh" / "site-functions" / "_odctl"
+    return Path(environ.get("BASH_COMPLETION_USER_DIR") or data / "bash-completion") / "completions" / "odctl"
+
+
+def complete(ctx: typer.Context) -> None:
+    """Words that fit the last argument, one a line, with a tab and a hint; `:files` where files of this machine do."""
+    root = ctx.find_root().command
+    *before, last = list(ctx.args) or [""]
+    line = read_line(before, lookup_in(root))
+    for word, text in suggest(root, line, last, lambda kind, about: snapshots.recall(kind, about, line.host)):
+        if word == clean(word):  # what could steer the terminal has no place on the command line
+            sys.stdout.write(f"{word}\t{clean(text)}\n")
+
+
+def remember(
+    ctx: typer.Context,
+    kind: Annotated[str, typer.Argument(metavar="KIND")],
+    about: Annotated[str, typer.Argument(metavar="JOB")] = "",
+) -> None:
+    """Asks the daemon for what `complete` is going to need."""
+    run = invocation(ctx)
+    if kind not in snapshots.KINDS:
+        raise UsageError(f"{clean(kind)!r} is none of " + ", ".join(snapshots.KINDS))
+
+    async def work(client: DaemonClient) -> list[tuple[object, object]]:
+        if kind == "jobs":
+            return [(job.id, job.name) for job in (await client.list_jobs(limit=MOST_JOBS))[0]]
+        if kind == "files":
+            return [(file.index, file.path) for file in await client.files(about)]
+        if kind == "keys":
+            return [(entry["key"], entry["name"]) for entry in await client.cache()]
+        if kind == "settings":
+            return [(setting["key"], setting["description"]) for setting in await client.settings()]
+        if kind == "users":
+            return [(user.name, user.role) for user in await client.accounts.users()]
+        if kind == "apikeys":
+            return [(key.name, ",".join(key.scopes)) for key in await client.accounts.api_keys()]
+        return [(engine["name"], engine["version"] or "") for engine in await client.engines()]
+
+    with snapshots.only_one(kind, about, run.host or "") as alone:
+        if alone:
+            snapshots.remember(kind, about, run.host or "", run.call(work))

@@ -1,0 +1,178 @@
+"""`events` and `logs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from odctl.cli.app import invocation
+from odctl.cli.context import Invocation
+from odctl.cli.output import Output, check_fields, dumps
+from odctl.cli.text import clean, moment, parse_time
+from odctl.client.errors import UNREACHABLE, OdctlError, UsageError
+from odctl.client.models import Event
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
+
+LEVELS = ("debug", "info", "warn", "error")
+"""As the log and the setting logging.level call them."""
+ALSO = {"warning": "warn", "critical": "error"}
+"""As other programs call them."""
+RECONNECT_SECONDS = 60.0
+EVENT_FIELDS = tuple(Event.__dataclass_fields__)
+LOG_FIELDS = ("ts", "level", "event", "job", "node", "msg")
+
+
+def events(
+    ctx: typer.Context,
+    types: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="As in job.* or cache.hit; repeat.")
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", "-f", metavar="FILTER", help="job=…, node=…, user=…, type=…; repeat for and."),
+    ] = None,
+    since: Annotated[str, typer.Option("--since", metavar="SEQ|TIME", help="From there; default: from now.")] = "",
+    no_follow: Annotated[bool, typer.Option("--no-follow", help="End with what there is.")] = False,
+) -> None:
+    """What happened and what happens, one event a line. After a lost connection it goes on where it was.
+
+    Examples:  odctl events --type 'job.*' --since 1h    odctl events --since 0 --no-follow --json
+    """
+    run = invocation(ctx)
+    check_fields(run.output.fields, EVENT_FIELDS)
+    keep = _event_filter(" ".join(filters or ()))
+    seq, time = _since(since)
+    if no_follow and not since:
+        seq = 0
+    import asyncio
+
+    asyncio.run(_events(run, types or [], keep, seq, time, follow=not no_follow))
+
+
+def _since(text: str) -> tuple[int | None, datetime | None]:
+    if not text:
+        return None, None
+    if text.isascii() and text.isdigit():
+        return int(text), None
+    return None, parse_time(text, "--since", datetime.now(UTC))
+
+
+def _event_filter(text: str) -> list[tuple[str, set[str]]]:
+    """`field=value` terms, which all have to hold; a comma in a value means any of."""
+    found: list[tuple[str, set[str]]] = []
+    for term in text.split():
+        name, separator, value = term.partition("=")
+        if not separator or name not in ("job", "node", "user", "type"):
+            raise UsageError(
+                f"--filter: {clean(term)!r} cannot be read", hint="terms: job=128 node=nas user=ann type=…"
+            )
+        found.append((name, set(value.split(","))))
+    return found
+
+
+async def _events(
+    run: Invocation,
+    types: list[str],
+    keep: Sequence[tuple[str, set[str]]],
+    seq: int | None,
+    time: datetime | None,
+    *,
+    follow: bool,
+) -> None:
+    import asyncio
+
+    choice, ever = run.choice, False
+    loop = asyncio.get_running_loop()
+    last_seen = loop.time()
+    while True:
+        try:
+            async with run.client(choice, deadlines=False) as client:
+                ever, last_seen = True, loop.time()
+                async for event in client.events(since_seq=seq, since_time=time, types=types, follow=follow):
+                    last_seen = loop.time()
+                    if isinstance(event, int):
+                        run.output.note(f"odctl: events before {event} are not kept any more", always=True)
+                        continue
+                    if event.seq:
+                        seq, time = event.seq, None
+                    if all(str(getattr(event, name)) in values for name, values in keep):
+                        _tell_event(run, event)
+            if not follow:
+                return
+        except OdctlError as error:
+            if not (ever and follow) or error.exit_code != UNREACHABLE or loop.time() - last_seen > RECONNECT_SECONDS:
+                raise
+        await asyncio.sleep(0.5)
+
+
+def _tell_event(run: Invocation, event: Event) -> None:
+    output = run.output
+    if output.structured:
+        output.stream(event, EVENT_FIELDS)
+    elif output.quiet:
+        output.line(str(event.seq))
+    else:
+        kind = output.paint(clean(event.type), event.type.rpartition(".")[2])
+        where = " ".join(
+            clean(part)
+            for part in (
+                "" if event.job is None else f"job {event.job}", event.node or "",
+                " ".join(f"{key}={_short(value)}" for key, value in _pairs(event.data)),
+            )
+            if part
+        )  # fmt: skip
+        output.line(f"{event.seq:>6}  {output.paint(moment(event.ts), 'dim')} {kind} {where}".rstrip())
+    output.out.flush()
+
+
+def _pairs(data: object) -> list[tuple[str, Any]]:
+    return list(data.items()) if isinstance(data, Mapping) else []
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else dumps(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def logs(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Without it: the daemon's log.")] = "",
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="So many of the last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new lines.")] = False,
+    level: Annotated[str, typer.Option("--level", metavar="LEVEL", help="At least: " + ", ".join(LEVELS))] = "",
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="2026-01-31T12:00 or 2h.")] = "",
+    node: Annotated[str, typer.Option("--node", metavar="NAME", help="Only of this node.")] = "",
+) -> None:
+    """The daemon's log, or what it says of one job."""
+    run = invocation(ctx)
+    least = ALSO.get(level.lower(), level.lower())
+    if least and least not in LEVELS:
+        raise UsageError(f"--level: {clean(level)!r} is none of " + ", ".join(LEVELS))
+    if lines < 0:
+        raise UsageError("--lines cannot be negative", hint="-n 0 --follow prints only what is new")
+    start = parse_time(since, "--since", datetime.now(UTC)) if since else None
+
+    async def work(client: DaemonClient) -> None:
+        async for line in client.logs(job=job, lines=lines, follow=follow, level=least, since=start, node=node):
+            if run.output.structured:
+                run.output.stream(line, LOG_FIELDS, open_ended=True)
+            else:
+                run.output.line(log_text(line, run.output))
+                run.output.out.flush()
+
+    run.call(work)
+
+
+def log_text(line: Mapping[str, Any], output: Output) -> str:
+    """One line of the log for people."""
+    rest = " ".join(f"{key}={_short(value)}" for key, value in line.items() if key not in LOG_FIELDS)
+    job = "" if line["job"] is None else f"job={line['job']}"
+    level = clean(line["level"] or "")
+    when, word = output.paint(moment(line["ts"]), "dim"), output.paint(f"{level:<7}", level)
+    parts = (line["msg"] or line["event"] or "", job, rest)
+    return "  ".join([when, word, *(clean(part) for part in parts if part)])

@@ -1,0 +1,238 @@
+"""`link` and `play`."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from odctl.cli.app import invocation
+from odctl.cli.context import Invocation
+from odctl.cli.exit_codes import ExitCode
+from odctl.cli.output import check_fields
+from odctl.cli.params import WithProgram
+from odctl.cli.text import clean, parse_duration
+from odctl.client.errors import OdctlError, UsageError
+from odctl.client.models import Link
+
+LINK_FIELDS = tuple(Link.__dataclass_fields__)
+PLAYERS = ("mpv", "vlc", "ffplay")
+CLASSES = {"play": WithProgram}
+
+
+ViaOpt = Annotated[
+    str, typer.Option("--via", metavar="HOW", help="How the bytes come: auto or direct, from the links' address.")
+]
+
+
+def check_via(how: str) -> None:
+    """Raises UsageError, and OdctlError for a way that this connection has not."""
+    if how == "tunnel":
+        raise OdctlError(
+            "--via tunnel needs a daemon that is reached over ssh, and this one is reached by a Unix socket",
+            code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="leave --via out",
+        )  # fmt: skip
+    if how not in ("auto", "direct"):
+        raise UsageError(f"--via: {clean(how)!r} is none of auto, direct, tunnel")
+
+
+def link(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="128, a UUID, a hash or @last.")],
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE", help="Numbers, globs or paths; default: all ready.")
+    ] = None,
+    ttl: Annotated[str, typer.Option("--ttl", metavar="DURATION", help="How long it lives, as in 6h.")] = "",
+    max_uses: Annotated[
+        int | None, typer.Option("--max-uses", metavar="N", help="So many downloads of each; going on is free.")
+    ] = None,
+    bind: Annotated[
+        str, typer.Option("--bind", metavar="ADDRESS", help="Works from this address or network alone.")
+    ] = "",
+    m3u: Annotated[bool, typer.Option("--m3u", help="A playlist with the links.")] = False,
+    zip: Annotated[bool, typer.Option("--zip", help="One link to a ZIP of everything; FILE names a folder.")] = False,
+    inline: Annotated[bool, typer.Option("--inline", help="Shown by browsers instead of saved.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Also into the terminal's clipboard (OSC 52).")] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Also open it in the desktop's program.")] = False,
+    qr: Annotated[bool, typer.Option("--qr", help="Also as a QR code (needs the package segno).")] = False,
+) -> None:
+    """Signed links that expire, one a line.
+
+    Examples:  odctl link 128 '*.mkv' --ttl 6h    odctl link @last --m3u > list.m3u
+    """
+    run = invocation(ctx)
+    check_fields(run.output.fields, LINK_FIELDS)
+    if m3u and zip:
+        raise UsageError("--m3u and --zip exclude each other")
+    if zip and len(files or []) > 1:
+        raise UsageError("--zip takes one folder")
+    if qr and importlib.util.find_spec("segno") is None:
+        raise OdctlError(
+            "--qr needs the package segno", code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="pip install segno"
+        )
+    if max_uses is not None and max_uses < 1:
+        raise UsageError("--max-uses has to be at least 1")
+    seconds = parse_duration(ttl, "--ttl") if ttl else 0.0
+    if ttl and seconds <= 0:
+        raise UsageError("--ttl has to be more than zero")
+    kind, folder = ("zip", (files or [""])[0]) if zip else ("file", "")
+    found = run.call(
+        lambda client: client.links(
+            job, () if zip else files or (), ttl_s=seconds, inline=inline, kind=kind, folder=folder,
+            max_uses=max_uses or 0, address=bind,
+        )
+    )  # fmt: skip
+    if not found:
+        raise OdctlError(
+            "no file is ready", code="NOT_READY", exit_code=ExitCode.REFUSED, hint=f"see: odctl files {clean(job)}"
+        )
+    _print(run, found, m3u)
+    if copy:
+        _copy(run, "\n".join(item.url for item in found))
+    if qr:
+        _qr(run, found)
+    if open_it:
+        _open(found)
+
+
+def _print(run: Invocation, found: list[Link], m3u: bool) -> None:
+    output = run.output
+    if m3u and not output.is_json:
+        output.out.write(playlist(found))
+    elif output.structured or output.quiet:
+        output.records(found, (), known=LINK_FIELDS, ids="url")
+    else:
+        for item in found:
+            output.line(item.url)
+
+
+def playlist(found: list[Link]) -> str:
+    """Extended M3U; UTF-8."""
+    lines = ["#EXTM3U"]
+    for item in found:
+        lines += [f"#EXTINF:-1,{clean(item.path.rsplit('/', 1)[-1])}", item.url]
+    return "\n".join(lines) + "\n"
+
+
+def _copy(run: Invocation, text: str) -> None:
+    """OSC 52: works through ssh. Goes to the terminal itself, stdout being data."""
+    sequence = b"\x1b]52;c;" + base64.b64encode(text.encode()) + b"\x07"
+    try:
+        with open("/dev/tty", "wb") as terminal:
+            terminal.write(sequence)
+    except OSError:
+        run.output.note("odctl: there is no terminal to copy to")
+
+
+def _qr(run: Invocation, found: list[Link]) -> None:
+    segno = importlib.import_module("segno")
+    for item in found:
+        segno.make(item.url, error="l").terminal(out=run.output.err, compact=True)
+
+
+def _open(found: list[Link]) -> None:
+    opener = shutil.which("xdg-open") or shutil.which("open")
+    if opener is None:
+        raise OdctlError("there is no program to open links with", code="UNSUPPORTED", exit_code=ExitCode.REFUSED)
+    with tempfile.TemporaryDirectory(prefix="odctl-") as folder:
+        for item in found:
+            # a page that leads there: a signed link must not stand in the list of processes
+            page = os.path.join(folder, "open.html")
+            descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(f'<meta http-equiv="refresh" content="0;url={item.url}">\n')
+            subprocess.run([opener, page], check=False, stdin=subprocess.DEVNULL, timeout=30)
+
+
+def play(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="128, a UUID, a hash or @last.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A number, glob or path; default: all ready.")] = "",
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="-- ARGS", help="For the player.")] = None,
+    player: Annotated[str, typer.Option("--player", metavar="PROGRAM", help="Default: mpv, vlc or ffplay.")] = "",
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the player running and return.")] = False,
+    via: ViaOpt = "auto",
+) -> None:
+    """Play files in mpv, vlc or ffplay. The links reach the player in a private playlist.
+
+    Examples:  odctl play 128    odctl play 128 '*.mkv' -- --fullscreen
+    """
+    run = invocation(ctx)
+    check_via(via)
+    program = _player(player)
+    found = run.call(lambda client: client.links(job, [file] if file else (), inline=True))
+    found = [item for item in found if _playable(item)] or found
+    if not found:
+        raise OdctlError("no file is ready", code="NOT_READY", exit_code=ExitCode.REFUSED, hint="see: odctl files")
+    descriptor, path = tempfile.mkstemp(prefix="odctl-", suffix=".m3u")  # made with mode 0600
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(playlist(found))
+    command = [program, *_needed(program), *(arguments or []), path]
+    if detach:
+        pid, name = _detached(command, path), os.path.basename(program)
+        if run.output.structured:
+            run.output.value({"player": name, "pid": pid, "urls": [item.url for item in found]})
+        else:
+            run.output.note(f"{clean(name)} plays (pid {pid})")
+        return
+    try:
+        # what the player says is no data of ours
+        raise typer.Exit(subprocess.run(command, check=False, stdout=sys.stderr).returncode and ExitCode.FAILURE)
+    finally:
+        os.unlink(path)
+
+
+def _detached(command: Sequence[str], playlist: str) -> int:
+    """Starts a program that outlives us, and removes the playlist when it ends. Its number."""
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(writing)
+        with os.fdopen(reading) as told:
+            pid = told.read()
+        if not pid:
+            raise OdctlError(f"cannot start {clean(command[0])}", code="IO")
+        return int(pid)
+    # from here on a process of its own, which only waits for the player
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        with subprocess.Popen(command) as child:
+            os.write(writing, str(child.pid).encode())
+            os.close(writing)
+            child.wait()
+    finally:
+        os.unlink(playlist)
+        os._exit(0)
+
+
+def _player(asked: str) -> str:
+    for name in [asked] if asked else PLAYERS:
+        program = shutil.which(name)
+        if program:
+            return program
+    named = clean(asked) if asked else ", ".join(PLAYERS)
+    raise OdctlError(
+        f"no player was found: {named}", code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="name one with --player"
+    )
+
+
+def _needed(program: str) -> list[str]:
+    """What a player needs to take a playlist with https links in it."""
+    if os.path.basename(program) == "ffplay":
+        return ["-protocol_whitelist", "file,http,https,tcp,tls,crypto"]
+    return []
+
+
+def _playable(item: Link) -> bool:
+    return (item.content_type or "").startswith(("video/", "audio/"))

@@ -1,0 +1,82 @@
+"""`links …`: links that were made, how they were used, and their end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from odctl.cli.app import invocation
+from odctl.cli.output import Column
+from odctl.cli.text import moment, size
+from odctl.client.errors import UsageError
+from odctl.client.models import MintedLink
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
+
+FIELDS = tuple(MintedLink.__dataclass_fields__)
+COLUMNS = (
+    Column(title="ID", show=lambda one: one.id),
+    Column(title="JOB", show=lambda one: one.job or "-", right=True),
+    Column(title="STATE", show=lambda one: state(one)),
+    Column(title="EXPIRES", show=lambda one: moment(one.expires_at)),
+    Column(title="USED", show=lambda one: used(one), right=True),
+    Column(title="SERVED", show=lambda one: size(one.bytes_served), right=True),
+    Column(title="KIND", show=lambda one: one.kind, wide=True),
+    Column(title="NODE", show=lambda one: one.node, wide=True),
+    Column(title="MADE", show=lambda one: moment(one.created_at), wide=True),
+    Column(title="PATH", show=lambda one: one.path or "(everything)", flexible=True),
+)
+
+
+def state(link: MintedLink) -> str:
+    if link.revoked_at is not None:
+        return "revoked"
+    if link.expires_at is not None and link.expires_at <= datetime.now(UTC):
+        return "expired"
+    return "used up" if link.uses_left == 0 else "live"
+
+
+def used(link: MintedLink) -> str:
+    """How often it was asked; of a limited one how many of its uses are gone."""
+    if link.max_uses is None or link.uses_left is None:
+        return str(link.access_count)
+    return f"{link.max_uses - link.uses_left}/{link.max_uses}"
+
+
+def ls(
+    ctx: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Only this job's; default: all of yours.")] = "",
+    every: Annotated[bool, typer.Option("--all", "-a", help="Also revoked and expired ones.")] = False,
+) -> None:
+    """List links, how often they were used and how much they served. Their URLs are shown only when they are made."""
+    run = invocation(ctx)
+    found = run.call(lambda client: client.minted_links(job))
+    shown = [one for one in found if every or state(one) == "live"]
+    run.output.records(shown, COLUMNS, known=FIELDS)
+    if run.output.format in ("table", "wide"):
+        served = size(sum(one.bytes_served for one in shown))
+        many = f"{len(shown)} link{'s' if len(shown) != 1 else ''}, {served} served"
+        run.output.note(many if shown else "no link; make one: odctl link JOB")
+
+
+def rm(
+    ctx: typer.Context,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="As odctl links ls prints them.")] = None,
+    job: Annotated[str, typer.Option("--job", metavar="JOB", help="All links of this job.")] = "",
+) -> None:
+    """Revoke links. When this returns none of them works any more."""
+    run = invocation(ctx)
+    if not ids and not job:
+        raise UsageError("no link was named", hint="give ids of odctl links ls, or --job JOB")
+
+    async def work(client: DaemonClient) -> int:
+        return await client.revoke_links(ids or (), job=job)
+
+    count = run.call(work)
+    if run.output.is_json or run.output.structured:
+        run.output.value({"revoked": count})
+    else:
+        run.output.line(f"revoked {count} link{'s' if count != 1 else ''}")

@@ -1,0 +1,120 @@
+"""`settings …`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from odctl.cli.app import invocation
+from odctl.cli.context import Invocation
+from odctl.cli.exit_codes import ExitCode
+from odctl.cli.output import Column, check_fields, dumps
+from odctl.cli.text import clean, exact_duration, exact_size
+from odctl.client.errors import OdctlError, UsageError
+
+OPTIONAL = {"ls": {"source": r"[^-].*"}}
+"""Options whose value may be left out; see odctl.cli.hoist."""
+SOURCES = ("default", "stored", "file", "env", "flag")
+FIELDS = ("key", "value", "default", "source", "type", "restart_required", "description", "editable")
+COLUMNS = (
+    Column(title="KEY", show=lambda s: s["key"]),
+    Column(title="VALUE", show=lambda s: _word(s["value"], s["type"]), flexible=True),
+    Column(title="SOURCE", show=lambda s: s["source"]),
+    Column(title="DEFAULT", show=lambda s: _word(s["default"], s["type"]), wide=True),
+    Column(title="TYPE", show=lambda s: s["type"], wide=True),
+    Column(title="RESTART", show=lambda s: "needed" if s["restart_required"] else "", wide=True),
+    Column(title="DESCRIPTION", show=lambda s: s["description"], wide=True, flexible=True),
+)
+
+
+def ls(
+    ctx: typer.Context,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            metavar="[SOURCE]",
+            help="Where each comes from; with a value only from there: default, stored (or db), file, env, flag.",
+        ),
+    ] = "",
+    effective: Annotated[bool, typer.Option("--effective", help="Only those that are not at their default.")] = False,
+) -> None:
+    """List settings, their values and where each comes from; the rest with -o wide."""
+    run = invocation(ctx)
+    source = "stored" if source == "db" else source
+    if source and source not in SOURCES:
+        raise UsageError(f"--source: {clean(source)!r} is none of " + ", ".join(SOURCES))
+    found = run.call(lambda client: client.settings())
+    if source:
+        found = [setting for setting in found if setting["source"] == source]
+    if effective:
+        found = [setting for setting in found if setting["value"] != setting["default"]]
+    run.output.records(found, COLUMNS, known=FIELDS, ids="key")
+
+
+def get(
+    ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help="As in limits.link_expiry.")]
+) -> None:
+    """One setting's value; of a section such as limits each setting in it."""
+    run = invocation(ctx)
+    found = run.call(lambda client: client.settings([key]))
+    if not found:
+        raise OdctlError(
+            f"there is no setting {clean(key)}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND,
+            hint="odctl settings ls shows them",
+        )  # fmt: skip
+    if run.output.structured or found[0]["key"] != key:
+        _tell(run, found)
+    else:
+        run.output.line(_word(found[0]["value"], found[0]["type"]))
+
+
+def set_(
+    ctx: typer.Context,
+    pairs: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="As in limits.link_expiry=12h.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check them.")] = False,
+) -> None:
+    """Change settings. What a file, the environment or a flag fixes cannot be changed here."""
+    run = invocation(ctx)
+    check_fields(run.output.fields, FIELDS)
+    values: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UsageError(
+                f"{clean(pair)!r} is not KEY=VALUE", hint="as in: odctl settings set limits.link_expiry=12h"
+            )
+        values[key] = value
+    _tell(run, run.call(lambda client: client.set_settings(values, dry_run=dry_run)))
+
+
+def unset(
+    ctx: typer.Context, keys: Annotated[list[str], typer.Argument(metavar="KEY", help="As in limits.link_expiry.")]
+) -> None:
+    """Forget stored values: what is below them counts again."""
+    run = invocation(ctx)
+    check_fields(run.output.fields, FIELDS)
+    _tell(run, run.call(lambda client: client.unset_settings(keys)))
+
+
+def _tell(run: Invocation, found: Sequence[dict[str, Any]]) -> None:
+    if run.output.structured or run.output.quiet:
+        run.output.records(found, COLUMNS, known=FIELDS, ids="key")
+        return
+    for setting in found:
+        note = "  (needs a restart)" if setting["restart_required"] else ""
+        word = _word(setting["value"], setting["type"])
+        run.output.line(f"{clean(setting['key'])} = {word}  ({clean(setting['source'])}){note}")
+
+
+def _word(value: Any, type: str) -> str:
+    """As people write it, and as `set` takes it."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if type == "duration":
+            return exact_duration(value)
+        return exact_size(int(value)) if type == "size" else str(value)
+    if isinstance(value, list):
+        return clean(",".join(map(str, value)))
+    return "" if value is None else clean(value if isinstance(value, str) else dumps(value))

@@ -1,0 +1,274 @@
+"""Results to stdout, everything else to stderr. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, TextIO
+
+from odctl.cli.pager import paged
+from odctl.cli.text import clean
+from odctl.client.errors import OdctlError, UsageError
+
+FORMATS = ("table", "wide", "plain", "csv", "json", "jsonl")
+GAP = "  "
+LEAST = 8
+"""Columns of a terminal that a flexible column keeps."""
+_JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table. `show` gets a record as the JSON interface has it, times still being datetimes."""
+
+    title: str
+    show: Callable[[Any], object]
+    right: bool = False
+    wide: bool = False
+    """Only with -o wide."""
+    flexible: bool = False
+    """Shortened first when the terminal is too narrow."""
+    field: str = ""
+    """The field of the JSON interface that it shows."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Output:
+    """How one run answers."""
+
+    format: str = "table"
+    fields: tuple[str, ...] = ()
+    quiet: bool = False
+    color: bool = False
+    out: TextIO
+    err: TextIO
+    pager: str = ""
+    """A program for answers that are longer than the terminal; empty: none."""
+    began: bool = False
+    """The heading of a CSV stream is out."""
+
+    @property
+    def is_json(self) -> bool:
+        return self.format in ("json", "jsonl")
+
+    @property
+    def structured(self) -> bool:
+        """The answer is to be fields, not words for people."""
+        return self.is_json or self.format == "csv" or bool(self.fields)
+
+    def paint(self, text: str, style: str) -> str:
+        """`text` in a style of STYLES or COLORS where colours are on; they never are in data for programs."""
+        code = COLORS.get(STYLES.get(style, style), "")
+        return f"\x1b[{code}m{text}\x1b[0m" if code and self.color and self.format in ("table", "wide") else text
+
+    def line(self, text: str = "") -> None:
+        """One line of data, as it is."""
+        self.out.write(text + "\n")
+
+    def text(self, text: str) -> None:
+        """One line for people on stdout; nothing with --json."""
+        if not self.is_json:
+            self.line(text)
+
+    def note(self, text: str, *, always: bool = False) -> None:
+        """One line on stderr. With --json, then as JSON, and with -q, only if it is `always` to be said."""
+        if always or not (self.is_json or self.quiet):
+            self.err.write((dumps({"note": text}) if self.is_json else text) + "\n")
+            self.err.flush()
+
+    def error(self, error: OdctlError) -> None:
+        """At most three lines, or one line of JSON."""
+        if self.is_json:
+            self.err.write(dumps({"error": error.as_json()}) + "\n")
+        else:
+            at = error.details.get("position")
+            where = f" (at character {at + 1})" if isinstance(at, int) and at > 0 else ""
+            self.err.write(f"odctl: {clean(error.message)}{where}\n")
+            self.err.writelines(f"  {clean(line)}\n" for line in (error.why, error.hint) if line)
+        self.err.flush()
+
+    def value(self, record: Mapping[str, Any]) -> None:
+        """One object as its fields: JSON, unless another format was asked for. It may hold models and datetimes."""
+        if self.is_json or not self.structured:
+            self.line(dumps(self.narrowed(jsonable(record))))
+        else:
+            self.records([record], (), known=tuple(record))
+
+    def stream(self, item: Any, known: Sequence[str], *, open_ended: bool = False) -> None:
+        """The next record of a stream, at once. `known`: its fields; with `open_ended` it may have more, and one that
+        --fields asks for and this record has not is unknown."""
+        names = self.fields or known
+        if self.fields and not open_ended:
+            check_fields(self.fields, known)
+        record = jsonable(item)
+        values = {name: record.get(name) for name in names}
+        if self.is_json:
+            self.line(dumps(values if self.fields else record))
+        elif self.format == "csv":
+            self._csv_rows([] if self.began else [list(names)])
+            self._csv_rows([[_cell(value) for value in values.values()]])
+            self.began = True
+        else:
+            self.line(GAP.join(_cell(value) for value in values.values()).rstrip())
+        self.out.flush()
+
+    def narrowed(self, record: Any) -> Any:
+        """Only the fields that --fields asks for. Raises UsageError for one that does not exist."""
+        if not self.fields or not isinstance(record, dict):
+            return record
+        check_fields(self.fields, tuple(record))
+        return {name: record[name] for name in self.fields}
+
+    def records(
+        self, items: Sequence[Any], columns: Sequence[Column], *, known: Sequence[str] = (), ids: str = "id"
+    ) -> None:
+        """A list in the chosen format. `known`: the names of the fields; `ids`: the field that -q prints."""
+        known = known or (names_of(items[0]) if items else ())
+        if self.fields and known:
+            check_fields(self.fields, known)
+        if self.format == "json":
+            listed = [self.narrowed(jsonable(item)) for item in items]
+            self.line(dumps(listed))
+        elif self.format == "jsonl":
+            for item in items:
+                self.line(dumps(self.narrowed(jsonable(item))))
+        elif self.quiet:
+            for item in items:
+                self.line(clean(get(item, ids)))
+        elif self.format == "csv":
+            self._csv(items, self.fields or known)
+        else:
+            with paged(self):
+                self._table(items, [raw_column(name) for name in self.fields] or columns)
+
+    def _csv(self, items: Sequence[Any], names: Sequence[str]) -> None:
+        records = [jsonable(item) for item in items]
+        self._csv_rows([list(names), *([_cell(record[name]) for name in names] for record in records)])
+
+    def _csv_rows(self, rows: Sequence[Sequence[str]]) -> None:
+        import csv
+        import io
+
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(rows)
+        self.out.write(buffer.getvalue())
+
+    def _table(self, items: Sequence[Any], columns: Sequence[Column]) -> None:
+        shown = [column for column in columns if not column.wide or self.format in ("wide", "plain")]
+        rows = [[clean(column.show(item)) for column in shown] for item in items]
+        if not rows and self.format != "plain":
+            return
+        if self.out.isatty() and self.format != "plain":
+            widths = fitted(shown, rows, shutil.get_terminal_size().columns)
+        else:
+            widths = natural(shown, rows)
+        self._row([column.title for column in shown], shown, widths, lambda text: "bold")
+        for row in rows:
+            self._row(row, shown, widths, lambda text: text)
+
+    def _row(
+        self, cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], style: Callable[[str], str]
+    ) -> None:
+        shown = zip(cells, columns, widths, strict=True)
+        padded = [(cell, _pad(cut(cell, room), room, column.right)) for cell, column, room in shown]
+        padded[-1] = (padded[-1][0], padded[-1][1].rstrip())
+        self.line(GAP.join(self.paint(text, style(cell)) for cell, text in padded).rstrip())
+
+
+COLORS = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+"""What SGR of ECMA-48 calls them."""
+STYLES = {
+    "active": "cyan", "completed": "green", "failed": "red", "cancelled": "dim", "paused": "yellow", "ok": "green",
+    "warn": "yellow", "warning": "yellow", "fail": "red", "error": "red", "info": "cyan",
+    "debug": "dim", "critical": "red",
+}  # fmt: skip
+"""Words that have a colour wherever they stand alone."""
+
+
+def dumps(value: Any) -> str:
+    """JSON whose strings hold nothing that could steer a terminal: such characters are escaped, which every reader
+    undoes. ASCII only where stdout is not UTF-8."""
+    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    text = json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
+    return text if ascii_only else _JSON_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in the types that json knows. The models are imported only when there is something to print."""
+    from odctl.client import models
+
+    return models.jsonable(value)
+
+
+def names_of(item: Any) -> tuple[str, ...]:
+    if is_dataclass(item):
+        return tuple(field.name for field in fields(item))
+    return tuple(item)
+
+
+def get(item: Any, name: str) -> Any:
+    return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
+
+
+def check_fields(asked: Sequence[str], known: Sequence[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"--fields: there is no field {clean(name)!r} here", hint="fields: " + ", ".join(known))
+
+
+def width(text: str) -> int:
+    """Columns of a terminal."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def natural(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    """How wide each column would like to be."""
+    return [max(map(width, [column.title, *(row[at] for row in rows)])) for at, column in enumerate(columns)]
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """The widths for a terminal with `room` columns: the widest flexible column gives way first, and one that is not
+    flexible never does. Wider than the terminal where even that does not help."""
+    widths = natural(columns, rows)
+    excess = sum(widths) + len(GAP) * (len(widths) - 1) - room
+    flexible = [at for at, column in enumerate(columns) if column.flexible]
+    while excess > 0:
+        widest = max(flexible, key=lambda at: widths[at], default=None)
+        if widest is None or widths[widest] <= LEAST:
+            break
+        widths[widest] -= 1
+        excess -= 1
+    return widths
+
+
+def cut(text: str, columns: int) -> str:
+    """At most so wide; what was taken away is shown by a `…`."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _pad(text: str, to: int, right: bool) -> str:
+    gap = " " * max(0, to - width(text))
+    return gap + text if right else text + gap
+
+
+def raw_column(name: str) -> Column:
+    return Column(title=name.upper(), show=lambda item: _cell(jsonable(get(item, name))))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return dumps(value)
+    return clean(value)

@@ -1,0 +1,93 @@
+"""What completion remembers of the daemon: words with a hint, in a file each, brought up to date by a process of its
+own. Standard library only: a TAB has to be instant."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from odctl.config import Environment, cache_dir
+
+KINDS = ("jobs", "files", "keys", "settings", "engines", "users", "apikeys")
+ASK_SECONDS = 0.3
+"""For so long a TAB waits for news; what comes later is there for the next one."""
+FRESH_SECONDS = 5.0
+
+Words = list[tuple[str, str]]
+"""A word and what it stands for."""
+
+
+def recall(kind: str, about: str = "", host: str = "") -> Words:
+    """What is known, at most 5 s old if the daemon answers within 300 ms; else what was known before. `about`: the job
+    whose files are meant. `host`: the value of -H."""
+    path = _path(kind, about, host)
+    if not _fresh(path):
+        _refresh([*(["-H", host] if host else []), "__remember", kind, *([about] if about else [])])
+    try:
+        return [(str(word), str(hint)) for word, hint in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
+def remember(kind: str, about: str, host: str, words: Sequence[tuple[object, object]]) -> None:
+    """Keeps words for `recall`. A folder that cannot be written to means that nothing is remembered."""
+    path = _path(kind, about, host)
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps([[str(word), str(hint)] for word, hint in words]))
+        temporary.replace(path)
+
+
+@contextmanager
+def only_one(kind: str, about: str, host: str) -> Iterator[bool]:
+    """Whether nobody else is asking the same: TABs come faster than answers."""
+    path = _path(kind, about, host).with_suffix(".lock")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def _fresh(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < FRESH_SECONDS
+    except OSError:
+        return False
+
+
+def _refresh(arguments: Sequence[str]) -> None:
+    """Starts a process that may take its time, and waits for it only briefly."""
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "odctl", *arguments], start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError:
+        return
+    try:
+        child.wait(ASK_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.returncode = 0  # it outlives us on purpose: Popen would warn that nobody waited for it
+
+
+def _path(kind: str, about: str, host: str) -> Path:
+    asked = "\0".join((host or Environment.read().host, about))
+    return cache_dir() / f"{kind}-{hashlib.sha256(asked.encode(errors='surrogateescape')).hexdigest()[:16]}.json"

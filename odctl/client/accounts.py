@@ -1,0 +1,127 @@
+"""Calls about who one is and who else there is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from odctl.client import convert
+from odctl.client.credentials import Credential
+from odctl.client.models import ApiKey, Identity, Usage, User
+from odctl.client.protocol import Message, wire
+
+LIMITS = ("running", "jobs", "storage", "served_per_day", "requests_per_minute")
+
+REVOKED = ("sessions", "keys", "links", "invitations")
+
+Ask = Callable[[Any, str, Message], Awaitable[Any]]
+"""A call on a stub: its name, its request."""
+
+
+class Accounts:
+    """Part of a DaemonClient. Every method raises OdctlError."""
+
+    def __init__(self, ask: Ask, own: wire.AccountServiceStub, admin: wire.AdminServiceStub) -> None:
+        self._ask = ask
+        self._own = own
+        self._admin = admin
+
+    # Oneself
+
+    async def login(self, user: str, password: str) -> Credential:
+        answer = await self._ask(self._own, "login", wire.LoginRequest(user=user, password=password))
+        return Credential.of_login(user, answer.access_token, answer.refresh_token, answer.expires_in_s)
+
+    async def register(self, user: str, password: str, *, invite: str, email: str = "") -> User:
+        request = wire.RegisterRequest(user=user, password=password, invite=invite, email=email)
+        return convert.user((await self._ask(self._own, "register", request)).user)
+
+    async def logout(self) -> None:
+        await self._ask(self._own, "logout", wire.LogoutRequest())
+
+    async def whoami(self) -> Identity:
+        return convert.identity(await self._ask(self._own, "who_am_i", wire.WhoAmIRequest()))
+
+    async def usage(self, name: str = "") -> Usage:
+        """Of a user, or the caller's own."""
+        return convert.usage(await self._ask(self._own, "get_usage", wire.GetUsageRequest(name=name)))
+
+    async def set_own_password(self, old: str, new: str) -> None:
+        request = wire.SetOwnPasswordRequest(old_password=old, new_password=new)
+        await self._ask(self._own, "set_own_password", request)
+
+    async def revoke_everything(self, name: str = "", *, all_users: bool = False) -> dict[str, int]:
+        """Of a user, or of all. How much of each has ended."""
+        request = wire.RevokeEverythingRequest(name=name, all=all_users)
+        answer = await self._ask(self._own, "revoke_everything", request)
+        return {name: getattr(answer, name) for name in REVOKED}
+
+    async def api_keys(self, user: str = "") -> list[ApiKey]:
+        answer = await self._ask(self._own, "list_api_keys", wire.ListApiKeysRequest(user=user))
+        return [convert.api_key(item) for item in answer.keys]
+
+    async def create_api_key(
+        self, name: str, scopes: Sequence[str], expires_at: datetime | None, user: str = ""
+    ) -> tuple[ApiKey, str]:
+        """The key and its secret, which nobody can be told again."""
+        request = wire.CreateApiKeyRequest(name=name, scopes=list(scopes), expires_at=expires_at, user=user)
+        answer = await self._ask(self._own, "create_api_key", request)
+        return convert.api_key(answer.key), answer.secret
+
+    async def rotate_api_key(
+        self, key: str, expires_at: datetime | None = None, user: str = ""
+    ) -> tuple[ApiKey, str]:
+        """`expires_at` None: as before."""
+        request = wire.RotateApiKeyRequest(key=key, expires_at=expires_at, user=user)
+        answer = await self._ask(self._own, "rotate_api_key", request)
+        return convert.api_key(answer.key), answer.secret
+
+    async def revoke_api_key(self, key: str, user: str = "") -> ApiKey:
+        answer = await self._ask(self._own, "revoke_api_key", wire.RevokeApiKeyRequest(key=key, user=user))
+        return convert.api_key(answer.key)
+
+    # Everybody, for admins
+
+    async def users(self) -> list[User]:
+        answer = await self._ask(self._admin, "list_users", wire.ListUsersRequest())
+        return [convert.user(item) for item in answer.users]
+
+    async def _user(self, name: str, request: Message) -> User:
+        return convert.user((await self._ask(self._admin, name, request)).user)
+
+    async def user(self, name: str) -> User:
+        return await self._user("get_user", wire.GetUserRequest(name=name))
+
+    async def add_user(self, name: str, *, role: str, email: str, password: str, unix_user: str) -> User:
+        request = wire.AddUserRequest(name=name, role=role, email=email, password=password, unix_user=unix_user)
+        return await self._user("add_user", request)
+
+    async def set_password(self, name: str, password: str) -> User:
+        return await self._user("set_user_password", wire.SetUserPasswordRequest(name=name, password=password))
+
+    async def set_role(self, name: str, role: str) -> User:
+        return await self._user("set_user_role", wire.SetUserRoleRequest(name=name, role=role))
+
+    async def set_active(self, name: str, active: bool) -> User:
+        return await self._user("set_user_active", wire.SetUserActiveRequest(name=name, active=active))
+
+    async def remove_user(self, name: str, *, keep_jobs: bool) -> User:
+        return await self._user("remove_user", wire.RemoveUserRequest(name=name, keep_jobs=keep_jobs))
+
+    async def link_user(self, name: str, unix_user: str) -> User:
+        """An empty `unix_user` ends the link."""
+        return await self._user("link_user", wire.LinkUserRequest(name=name, unix_user=unix_user))
+
+    async def set_limits(self, name: str, changes: Mapping[str, int | None]) -> User:
+        """`changes` by the names of LIMITS; None is the setting's value again. What is not in it stays."""
+        limits = wire.UserLimits(**{key: value for key, value in changes.items() if value is not None})
+        request = wire.SetUserLimitsRequest(name=name, fields=list(changes), limits=limits)
+        return await self._user("set_user_limits", request)
+
+    async def invite(self, *, role: str, ttl_s: float) -> tuple[str, datetime | None]:
+        answer = await self._ask(self._admin, "invite_user", wire.InviteUserRequest(role=role, ttl_s=ttl_s))
+        return answer.invite, answer.expires_at
+
+    async def rotate_secret(self) -> None:
+        await self._ask(self._admin, "rotate_secret", wire.RotateSecretRequest())

@@ -1,0 +1,104 @@
+"""A connection to a daemon: keepalive, a deadline on every call, and failures as OdctlError."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TypeVar
+
+from grpclib.client import Channel
+from grpclib.config import Configuration
+from grpclib.events import RecvTrailingMetadata, listen
+from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from odproto.error_codes import ERROR_METADATA_KEY
+
+from odctl.client import convert
+from odctl.client.errors import TIMEOUT, ConnectionLost, OdctlError, exit_of
+from odctl.client.protocol import common
+
+KEEPALIVE_SECONDS = 10.0
+KEEPALIVE_TIMEOUT_SECONDS = 5.0
+
+T = TypeVar("T")
+_error: ContextVar[bytes | None] = ContextVar("od_error", default=None)
+
+
+def open_channel(path: Path) -> Channel:
+    """Connects with the first call. A frozen daemon is noticed by the keepalive, which grpclib's client leaves off."""
+    channel = Channel(
+        path=str(path),
+        config=Configuration(
+            _keepalive_time=KEEPALIVE_SECONDS,
+            _keepalive_timeout=KEEPALIVE_TIMEOUT_SECONDS,
+            _keepalive_permit_without_calls=True,
+            _http2_max_pings_without_data=0,
+            _http2_min_sent_ping_interval_without_data=KEEPALIVE_SECONDS,
+        ),
+    )
+    listen(channel, RecvTrailingMetadata, _remember)
+    return channel
+
+
+async def _remember(event: RecvTrailingMetadata) -> None:
+    # runs in the task of the call, so that the call sees what it sets
+    value = event.metadata.get(ERROR_METADATA_KEY)
+    _error.set(value if isinstance(value, bytes) else None)
+
+
+@contextmanager
+def failures(what: str, seconds: float | None) -> Iterator[None]:
+    """Turns what grpclib raises in the block into OdctlError. `what` names the call, `seconds` is its deadline."""
+    _error.set(None)
+    try:
+        yield
+    except GRPCError as error:
+        raise from_status(error, _error.get()) from error
+    except TimeoutError as error:
+        waited = "" if seconds is None else f" within {seconds:g} s"
+        raise OdctlError(
+            f"the daemon did not answer ({what}){waited}",
+            code="DEADLINE_EXCEEDED",
+            exit_code=TIMEOUT,
+            hint="allow more time with --timeout, or look: odctl doctor",
+        ) from error
+    except (StreamTerminatedError, ProtocolError, ConnectionError) as error:
+        raise ConnectionLost() from error
+    except OSError as error:
+        raise ConnectionLost(f"the connection to the daemon failed: {error.strerror or error}") from error
+
+
+def from_status(error: GRPCError, serialised: bytes | None) -> OdctlError:
+    """The daemon's own words if it sent them, else gRPC's."""
+    status = error.status.name
+    if serialised:
+        try:
+            told = convert.failure(common.Error.parse(serialised))
+        except (ValueError, TypeError, EOFError):
+            told = None
+        if told is not None and told.message:
+            code = status if told.code == convert.UNKNOWN else told.code
+            return OdctlError(
+                told.message, code=code, exit_code=exit_of(code, status), hint=told.hint, details=told.details
+            )
+    hint = ""
+    if status == "UNIMPLEMENTED":
+        hint = "the daemon is older than this client: upgrade it (odctl version shows both)"
+    elif status in ("INTERNAL", "UNKNOWN"):
+        hint = "see why: odctl logs -n 20"
+    message = error.message or status.lower().replace("_", " ")
+    return OdctlError(message, code=status, exit_code=exit_of("", status), hint=hint)
+
+
+async def guarded(items: AsyncIterator[T], what: str) -> AsyncGenerator[T, None]:
+    """The items, with failures as `failures` gives them. Closing it ends the call."""
+    try:
+        with failures(what, None):
+            async for item in items:
+                yield item
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            with suppress(Exception):
+                await close()

@@ -1,0 +1,486 @@
+"""The daemon as an object: typed methods that return models, each with a deadline. The first call is Hello."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from odproto import API_MAJOR, API_MINOR
+
+from odctl import __version__
+from odctl.client import convert
+from odctl.client.accounts import Accounts
+from odctl.client.bearer import Bearer
+from odctl.client.channel import failures, guarded, open_channel
+from odctl.client.credentials import Credential, Keyring
+from odctl.client.endpoints import Choice, find_socket
+from odctl.client.errors import REFUSED, OdctlError
+from odctl.client.models import Detail, Event, File, Hello, Job, Link, MintedLink, Outcome
+from odctl.client.protocol import Message, wire
+
+DEADLINE_SECONDS = 30.0
+ADD_BATCH = 200
+ADD_BYTES = 8 << 20
+PAGE = 200
+FILES_PAGE = 1000
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=Message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which jobs: ids as given, or a filter, or all of the caller's."""
+
+    ids: tuple[str, ...] = ()
+    filter: str = ""
+    all: bool = False
+
+    def message(self) -> wire.JobSelector:
+        return wire.JobSelector(ids=list(self.ids), filter=self.filter, all=self.all)
+
+
+class DaemonClient:
+    """One connection. Use it as an async context manager: entering connects and says Hello.
+
+    `timeout` replaces every call's own deadline. `tell` is told where it is connected and how long each call took.
+    `keyring` has what the calls are made with; without one the daemon goes by the uid. An `anonymous` one has nothing
+    until `bear`, and says no Hello, for which the daemon wants to know who says it. Every method raises OdctlError.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        *,
+        timeout: float | None = None,
+        tell: Callable[[str], None] | None = None,
+        keyring: Keyring | None = None,
+        anonymous: bool = False,
+    ) -> None:
+        self.path: Path = find_socket(choice)
+        self.source = choice.source
+        self.timeout = timeout
+        self._tell = tell
+        self._channel = open_channel(self.path)
+        self._control = wire.ControlServiceStub(self._channel)
+        self._admin = wire.AdminServiceStub(self._channel)
+        self._bearer = Bearer(self._channel, keyring, self.endpoint, anonymous=anonymous)
+        self._anonymous = anonymous
+        self.accounts = Accounts(self._ask, wire.AccountServiceStub(self._channel), self._admin)
+        self.hello_answer: Hello | None = None
+
+    async def __aenter__(self) -> DaemonClient:
+        try:
+            if not self._anonymous:
+                await self.hello()
+        except BaseException:
+            self._channel.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._channel.close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"unix://{self.path}"
+
+    @property
+    def credential(self) -> Credential | None:
+        """What the calls are made with; None: the uid."""
+        return self._bearer.credential
+
+    def keep(self, credential: Credential) -> None:
+        """What comes from here on, here and in later runs, is called with this one."""
+        self._bearer.keep(credential)
+
+    def bear(self, credential: Credential) -> None:
+        """What comes from here on is called with this one."""
+        self._bearer.credential = credential
+
+    async def _call(
+        self, name: str, request: Message, seconds: float = DEADLINE_SECONDS, *, admin: bool = False
+    ) -> Any:
+        return await self._ask(self._admin if admin else self._control, name, request, seconds)
+
+    async def _ask(self, stub: Any, name: str, request: Message, seconds: float = DEADLINE_SECONDS) -> Any:
+        limit = self.timeout or seconds
+        began = time.perf_counter()
+        try:
+            with failures(name.replace("_", " "), limit):
+                return await getattr(stub, name)(request, timeout=limit)
+        finally:
+            if self._tell is not None:
+                self._tell(f"{name.replace('_', ' ')}: {(time.perf_counter() - began) * 1000:.1f} ms")
+
+    async def hello(self) -> Hello:
+        """Raises OdctlError with exit 9 for a daemon that speaks another major version of the protocol."""
+        request = wire.HelloRequest(client_version=__version__, api_major=API_MAJOR, api_minor=API_MINOR)
+        with self._bearer.explained():
+            try:
+                told = await self._call("hello", request)
+            except OdctlError as error:
+                if not await self._bearer.renewed(error):
+                    raise
+                told = await self._call("hello", request)
+        answer = convert.hello(told)
+        if answer.api_major != API_MAJOR:
+            raise OdctlError(
+                f"odctl {__version__} (API {API_MAJOR}.{API_MINOR}) cannot talk to oddaemon "
+                f"{answer.server_version or '?'} (API {answer.api_major}.{answer.api_minor})",
+                code="UNSUPPORTED",
+                exit_code=REFUSED,
+                hint="install the same version of both; odctl version shows them",
+            )
+        if self._tell is not None and self.hello_answer is None:
+            api = f"API {answer.api_major}.{answer.api_minor}"
+            self._tell(
+                f"{self.endpoint} (from {self.source}): oddaemon {answer.server_version}, {api}, "
+                f"node {answer.node}, you are {answer.user} ({answer.role}, {answer.auth})"
+            )
+        self.hello_answer = answer
+        return answer
+
+    async def status(self) -> dict[str, Any]:
+        answer: wire.GetStatusResponse = await self._call("get_status", wire.GetStatusRequest())
+        hello = self.hello_answer
+        warnings: Sequence[Any] = answer.warnings
+        return {
+            "server": {
+                "version": answer.version,
+                "api": f"{hello.api_major}.{hello.api_minor}" if hello else None,
+                "uptime_s": answer.uptime_s,
+                "endpoint": self.endpoint,
+                "role": answer.role,
+                "pid": answer.pid or None,
+                "store": answer.store or None,
+                "download_dir": answer.download_dir or None,
+                "files_url": answer.files_url or None,
+                "http_url": answer.http_url or None,
+            },
+            "context": None,
+            "jobs": dict(answer.jobs),
+            "rates": {"down": answer.rate_down, "up": answer.rate_up},
+            "nodes": [convert.node(item) for item in answer.nodes],
+            "warnings": [{"code": item.code, "message": item.message, "hint": item.hint} for item in warnings],
+        }
+
+    # Jobs
+
+    async def add(self, items: Sequence[Mapping[str, Any]], *, dry_run: bool = False) -> list[Outcome]:
+        """`items` hold the fields of AddItem; at most 200 go into one request. In their order."""
+        found: list[Outcome] = []
+        for batch in _batches(items):
+            request = wire.AddJobsRequest(items=[wire.AddItem(**item) for item in batch], dry_run=dry_run)
+            answer: wire.AddJobsResponse = await self._call("add_jobs", request)
+            found += [convert.outcome(result) for result in answer.results]
+        return found
+
+    async def probe(
+        self, *, source: str, torrent: bytes, engine: str, options: Mapping[str, str], timeout_s: float,
+        node: str = "",
+    ) -> dict[str, Any]:  # fmt: skip
+        request = wire.ProbeRequest(
+            source=source, torrent=torrent, engine=engine, options=dict(options), timeout_s=timeout_s, node=node
+        )
+        with_slack = timeout_s + 10
+        with failures("probe", with_slack):
+            answer = await self._control.probe(request, timeout=with_slack)
+        return {
+            "name": answer.name,
+            "engine": answer.engine,
+            "size": answer.size,
+            "files": [convert.file(item) for item in answer.files],
+            "formats": [
+                {
+                    "id": item.id,
+                    "extension": item.extension,
+                    "description": item.description,
+                    "size": item.size,
+                    "video_codec": item.video_codec or None,
+                    "audio_codec": item.audio_codec or None,
+                    "width": item.width,
+                    "height": item.height,
+                    "bitrate_kbps": item.bitrate_kbps,
+                }
+                for item in answer.formats
+            ],
+            "cache_key": answer.cache_key or None,
+            "cache": None if answer.cache_hit is None else {"hit": answer.cache_hit},
+            "would_run_on": answer.would_run_on or None,
+            "placement": answer.placement or None,
+        }
+
+    async def list_jobs(
+        self,
+        *,
+        where: str = "",
+        sort: str = "",
+        offset: int = 0,
+        limit: int | None = None,
+        old: bool = False,
+    ) -> tuple[list[Job], int]:
+        """A page of jobs and how many there are; with `limit` None every one. Asks for 200 at a time."""
+        jobs: list[Job] = []
+        while True:
+            size = PAGE if limit is None else min(PAGE, limit - len(jobs))
+            request = wire.ListJobsRequest(filter=where, sort=sort, offset=offset + len(jobs), limit=size, all=old)
+            answer: wire.ListJobsResponse = await self._call("list_jobs", request)
+            jobs += [convert.job(item) for item in answer.jobs]
+            done = len(answer.jobs) < size or offset + len(jobs) >= answer.total
+            if done or (limit is not None and len(jobs) >= limit):
+                return jobs, answer.total
+
+    async def get_jobs(
+        self, which: Selection, *, files: bool = False, peers: bool = False, raw: bool = False
+    ) -> list[Detail]:
+        request = wire.GetJobsRequest(
+            selector=which.message(), with_files=files, with_peers=peers, with_engine_raw=raw
+        )
+        answer: wire.GetJobsResponse = await self._call("get_jobs", request)
+        return [convert.detail(item) for item in answer.jobs]
+
+    async def _batch(self, name: str, request: Message, seconds: float = 60.0) -> list[Outcome]:
+        answer: wire.BatchResponse = await self._call(name, request, seconds)
+        return [convert.outcome(item) for item in answer.results]
+
+    async def pause(self, which: Selection, *, for_s: float = 0, dry_run: bool = False) -> list[Outcome]:
+        return await self._batch(
+            "pause_jobs", wire.PauseJobsRequest(selector=which.message(), for_s=for_s, dry_run=dry_run)
+        )
+
+    async def resume(self, which: Selection, *, dry_run: bool = False) -> list[Outcome]:
+        return await self._batch("resume_jobs", wire.ResumeJobsRequest(selector=which.message(), dry_run=dry_run))
+
+    async def cancel(self, which: Selection, *, dry_run: bool = False) -> list[Outcome]:
+        return await self._batch("cancel_jobs", wire.CancelJobsRequest(selector=which.message(), dry_run=dry_run))
+
+    async def retry(
+        self, which: Selection, *, node: str, engine: str, options: Mapping[str, str], now: bool = False,
+        dry_run: bool = False,
+    ) -> list[Outcome]:  # fmt: skip
+        request = wire.RetryJobsRequest(
+            selector=which.message(), node=node, engine=engine, options=dict(options), now=now, dry_run=dry_run
+        )
+        return await self._batch("retry_jobs", request)
+
+    async def remove(self, which: Selection, *, keep_data: bool = False, dry_run: bool = False) -> list[Outcome]:
+        request = wire.RemoveJobsRequest(selector=which.message(), keep_data=keep_data, dry_run=dry_run)
+        return await self._batch("remove_jobs", request, 120.0)
+
+    async def set_jobs(self, which: Selection, changes: Sequence[str], *, dry_run: bool = False) -> list[Outcome]:
+        request = wire.SetJobsRequest(selector=which.message(), changes=list(changes), dry_run=dry_run)
+        return await self._batch("set_jobs", request)
+
+    async def watch(
+        self,
+        *,
+        which: Selection | None = None,
+        where: str = "",
+        sort: str = "",
+        offset: int = 0,
+        limit: int = 0,
+        old: bool = False,
+        interval_ms: int = 0,
+    ) -> AsyncGenerator[wire.WatchResponse, None]:
+        """The raw stream; see odctl.client.watching for what follows jobs through gaps and reconnects."""
+        request = wire.WatchRequest(
+            filter=where, sort=sort, offset=offset, limit=limit, all=old, interval_ms=interval_ms,
+            selector=None if which is None else which.message(),
+        )  # fmt: skip
+        async with contextlib.aclosing(guarded(self._control.watch(request), "watch")) as stream:
+            async for answer in stream:
+                yield answer
+
+    # Files and links
+
+    async def files(self, job: str) -> list[File]:
+        found: list[File] = []
+        while True:
+            request = wire.ListFilesRequest(job=job, offset=len(found), limit=FILES_PAGE)
+            answer: wire.ListFilesResponse = await self._call("list_files", request)
+            found += [convert.file(item) for item in answer.files]
+            if not answer.files or len(found) >= answer.total:
+                return found
+
+    async def select(self, job: str, selection: str) -> list[File]:
+        answer: wire.ListFilesResponse = await self._call(
+            "select_files", wire.SelectFilesRequest(job=job, selection=selection)
+        )
+        if len(answer.files) < answer.total:
+            return await self.files(job)
+        return [convert.file(item) for item in answer.files]
+
+    async def links(
+        self,
+        job: str,
+        files: Sequence[str] = (),
+        *,
+        ttl_s: float = 0,
+        inline: bool = False,
+        kind: str = "",
+        folder: str = "",
+        max_uses: int = 0,
+        address: str = "",
+    ) -> list[Link]:
+        request = wire.CreateLinksRequest(
+            job=job, files=list(files), ttl_s=ttl_s, inline=inline, kind=kind, folder=folder, max_uses=max_uses,
+            address=address,
+        )
+        answer: wire.CreateLinksResponse = await self._call("create_links", request)
+        return [convert.link(item) for item in answer.links]
+
+    async def minted_links(self, job: str = "") -> list[MintedLink]:
+        """The links of a job, or all of the caller's."""
+        found: list[MintedLink] = []
+        while True:
+            request = wire.ListLinksRequest(job=job, offset=len(found), limit=PAGE)
+            answer: wire.ListLinksResponse = await self._call("list_links", request)
+            found += [convert.minted_link(item) for item in answer.links]
+            if not answer.links or len(found) >= answer.total:
+                return found
+
+    async def revoke_links(self, ids: Sequence[str] = (), *, job: str = "") -> int:
+        """How many worked until now."""
+        answer: wire.RevokeLinksResponse = await self._call(
+            "revoke_links", wire.RevokeLinksRequest(ids=list(ids), job=job)
+        )
+        return answer.revoked
+
+    # Events and logs
+
+    async def events(
+        self, *, since_seq: int | None, since_time: datetime | None, types: Sequence[str], follow: bool
+    ) -> AsyncGenerator[Event | int, None]:
+        """Events, and in their place the oldest sequence number that is kept where some were lost."""
+        request = wire.EventsRequest(
+            since_seq=since_seq or 0, from_start=since_seq is not None, types=list(types),
+            no_follow=not follow, since_time=since_time,
+        )  # fmt: skip
+        async with contextlib.aclosing(guarded(self._control.events(request), "events")) as stream:
+            async for answer in stream:
+                if answer.gap:
+                    yield answer.oldest_seq
+                if answer.event is not None:
+                    yield convert.event(answer.event)
+
+    async def logs(
+        self, *, job: str, lines: int, follow: bool, level: str, since: datetime | None, node: str = ""
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        request = wire.LogsRequest(job=job, lines=lines, follow=follow, level=level, since=since, node=node)
+        async with contextlib.aclosing(guarded(self._control.logs(request), "logs")) as stream:
+            async for answer in stream:
+                yield convert.log_line(answer)
+
+    # Engines, cache, settings, the daemon itself
+
+    async def engines(self) -> list[dict[str, Any]]:
+        answer: wire.ListEnginesResponse = await self._call("list_engines", wire.ListEnginesRequest())
+        return [convert.engine(item) for item in answer.engines]
+
+    async def test_engine(self, name: str) -> dict[str, Any]:
+        answer: wire.TestEngineResponse = await self._call("test_engine", wire.TestEngineRequest(name=name), 60.0)
+        return convert.engine(answer.engine) if answer.engine is not None else {"name": name, "ok": False}
+
+    async def cache(self, *, where: str = "", sort: str = "", key: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            request = wire.ListCacheRequest(filter=where, sort=sort, key=key, offset=len(found), limit=PAGE)
+            answer: wire.ListCacheResponse = await self._call("list_cache", request)
+            for item in answer.entries:
+                entry = convert.cache_entry(item)
+                found.append({**entry, "replicas": convert.cache_replicas(item)} if key else entry)
+            if not answer.entries or len(found) >= answer.total:
+                return found
+
+    async def pin_cache(self, keys: Sequence[str], *, unpin: bool) -> list[dict[str, Any]]:
+        answer: wire.ListCacheResponse = await self._call(
+            "pin_cache", wire.PinCacheRequest(keys=list(keys), unpin=unpin)
+        )
+        return [convert.cache_entry(item) for item in answer.entries]
+
+    async def remove_cache(self, keys: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+        request = wire.RemoveCacheRequest(keys=list(keys), dry_run=dry_run)
+        return _cleanup(await self._call("remove_cache", request, 120.0, admin=True))
+
+    async def cleanup_cache(
+        self, *, older_s: float, until_free: int, node: str, dry_run: bool, verify: bool
+    ) -> dict[str, Any]:
+        request = wire.CleanupCacheRequest(
+            older_s=older_s, until_free=until_free, node=node, dry_run=dry_run, verify=verify
+        )
+        return _cleanup(await self._call("cleanup_cache", request, 600.0, admin=True))
+
+    async def settings(self, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+        answer: wire.ListSettingsResponse = await self._call(
+            "list_settings", wire.ListSettingsRequest(keys=list(keys)), admin=True
+        )
+        return [convert.setting(item) for item in answer.settings]
+
+    async def set_settings(self, values: Mapping[str, str], *, dry_run: bool) -> list[dict[str, Any]]:
+        request = wire.SetSettingsRequest(values=dict(values), dry_run=dry_run)
+        answer: wire.ListSettingsResponse = await self._call("set_settings", request, admin=True)
+        return [convert.setting(item) for item in answer.settings]
+
+    async def unset_settings(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        request = wire.UnsetSettingsRequest(keys=list(keys))
+        answer: wire.ListSettingsResponse = await self._call("unset_settings", request, admin=True)
+        return [convert.setting(item) for item in answer.settings]
+
+    async def reload(self) -> dict[str, Any]:
+        answer: wire.ReloadResponse = await self._call("reload", wire.ReloadRequest(), admin=True)
+        return {"changed": list(answer.changed), "needs_restart": list(answer.needs_restart)}
+
+    async def shutdown(self) -> None:
+        await self._call("shutdown", wire.ShutdownRequest(), admin=True)
+
+    async def diagnose(self) -> list[dict[str, Any]]:
+        answer: wire.DiagnoseResponse = await self._call("diagnose", wire.DiagnoseRequest(), 60.0, admin=True)
+        return [
+            {
+                "check": item.check,
+                "status": item.status,
+                "detail": item.detail,
+                "hint": item.hint or None,
+                "fix": item.fix or None,
+            }
+            for item in answer.checks
+        ]
+
+
+def _batches(items: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """At most 200 items and, so that no message is too large for the daemon, 8 MiB of torrents each."""
+    batch: list[Mapping[str, Any]] = []
+    size = 0
+    for item in items:
+        weight = len(item.get("torrent", b"")) + len(item.get("source", ""))
+        if batch and (len(batch) == ADD_BATCH or size + weight > ADD_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += weight
+    if batch:
+        yield batch
+
+
+def _cleanup(answer: wire.CleanupResponse) -> dict[str, Any]:
+    return {
+        "items": [
+            {
+                "entry": convert.cache_entry(item.entry) if item.entry is not None else None,
+                "freed_bytes": item.freed_bytes,
+                "failure": convert.failure(item.error) if item.error is not None else None,
+            }
+            for item in answer.items
+        ],
+        "freed_bytes": answer.freed_bytes,
+        "applied": answer.applied,
+    }

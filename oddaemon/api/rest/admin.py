@@ -1,0 +1,269 @@
+"""`/api/v1/admin/*`, for admins: nodes, settings, the cache and its clean-up."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from oddaemon.api.rest.engines import Engine, engine_of
+from oddaemon.api.rest.jobs import problem, tagged
+from oddaemon.api.rest.models import Model, Nothing, PageQuery, Problem
+from oddaemon.api.rest.routes import Answer, Call, Page, Routes
+from oddaemon.domain.errors import Conflict, NotFound, Pinned, Unsupported
+from oddaemon.domain.types import Bytes, Seconds
+from oddaemon.domain.user import Role
+from oddaemon.services.views import CacheView, CleanupResult, NodeView, SettingView
+from oddaemon.wire.messages import cache_message, node_message
+
+route = Routes("admin", prefix="/api/v1/admin")
+
+MAX_KEYS = 1000
+MOST = 2**62
+
+
+class Node(Model):
+    id: str
+    role: str
+    state: str = Field(description="online, draining or offline.")
+    version: str
+    address: str | None = Field(description="Of its file server.")
+    engines: list[Engine]
+    disk_total: int
+    disk_free: int
+    reserve: int = Field(description="Bytes that downloads leave free.")
+    jobs_active: int
+    rate_down: int
+    rate_up: int
+    heartbeat_age_s: float | None
+    labels: dict[str, str]
+    storage_missing: bool
+
+
+class NodePath(Model):
+    id: str = Field(min_length=1, max_length=64)
+
+
+class Setting(Model):
+    key: str
+    value: JsonValue
+    default: JsonValue
+    source: str = Field(description="default, stored, file, env or flag.")
+    type: str
+    description: str
+    editable: bool = Field(description="Can be changed here, and takes effect at once.")
+    restart_required: bool
+
+
+class SettingPath(Model):
+    key: str = Field(min_length=1, max_length=128, pattern=r"^[a-z0-9_.]+$")
+
+
+class SettingChange(Model):
+    value: JsonValue = Field(description="As a person would write it (`1GB`, `2h`), or as JSON has it.")
+    dry_run: bool = False
+
+
+class Replica(Model):
+    id: UUID
+    node: str
+    state: str
+    size: int = Field(description="Bytes on its disk.")
+
+
+class CacheEntry(Model):
+    key: str
+    name: str
+    engine: str
+    size: int | None
+    files: int
+    hits: int
+    pinned: bool
+    private: bool = Field(description="Fetched with somebody's credentials: nobody else gets it.")
+    generation: int
+    current: bool = Field(description="The one that an add of the key joins.")
+    created_at: datetime | None
+    last_used_at: datetime | None
+    jobs: list[int]
+    users: list[str]
+    replicas: list[Replica]
+
+
+class CacheQuery(PageQuery):
+    filter: str = Field(default="", max_length=2000, description="As in `engine=aria2 pinned=true`.")
+    sort: str = Field(default="", max_length=2000, description="As in `!size`; by default `!last_used`.")
+    key: str = Field(default="", max_length=1000, description="Every generation of this key.")
+
+
+class PinRequest(Model):
+    keys: list[str] = Field(min_length=1, max_length=MAX_KEYS)
+    pinned: bool = True
+
+
+class RemoveRequest(Model):
+    keys: list[str] = Field(min_length=1, max_length=MAX_KEYS)
+    dry_run: bool = Field(default=False, description="Only say what would go.")
+
+
+class CleanupRequest(Model):
+    """What no job claims and nobody pinned goes, least recently used first."""
+
+    older_s: float | None = Field(default=None, ge=0, le=1e10, description="Unused for so long; null: any time.")
+    until_free: int | None = Field(default=None, ge=0, le=MOST, description="Until so many bytes are free on a node.")
+    node: str = Field(default="", max_length=64, description="On this node alone.")
+    verify: bool = Field(default=False, description="Look at every file on disk first.")
+    dry_run: bool = Field(default=False, description="Only say what would go.")
+
+
+class CleanupItem(Model):
+    entry: CacheEntry
+    freed_bytes: int
+    error: Problem | None = Field(description="Why it stays.")
+
+
+class Cleanup(Model):
+    items: list[CleanupItem]
+    freed_bytes: int
+    applied: bool
+
+
+def _node(view: NodeView) -> Node:
+    message = node_message(view)
+    return Node(
+        id=message.id, role=message.role, state=message.state, version=message.version,
+        address=message.address or None, engines=[engine_of(engine) for engine in view.engines],
+        disk_total=message.disk_total, disk_free=message.disk_free, reserve=message.reserve,
+        jobs_active=message.jobs_active, rate_down=message.rate_down, rate_up=message.rate_up,
+        heartbeat_age_s=message.heartbeat_age_s, labels=message.labels, storage_missing=message.storage_missing,
+    )  # fmt: skip
+
+
+def _setting(view: SettingView) -> Setting:
+    return Setting(
+        key=view.key, value=view.value, default=view.default, source=view.source, type=view.type,
+        description=view.description, editable=view.editable, restart_required=view.restart_required,
+    )  # fmt: skip
+
+
+def _entry(view: CacheView) -> CacheEntry:
+    message = cache_message(view)
+    return CacheEntry(
+        key=message.key, name=message.name, engine=message.engine, size=message.size, files=message.files,
+        hits=message.hits, pinned=message.pinned, private=message.private, generation=message.generation,
+        current=message.current, created_at=message.created_at, last_used_at=message.last_used_at, jobs=message.jobs,
+        users=message.users,
+        replicas=[
+            Replica(id=UUID(found.id), node=found.node, state=found.state, size=found.size)
+            for found in message.replicas
+        ],
+    )  # fmt: skip
+
+
+def _cleanup(result: CleanupResult, request_id: str) -> Cleanup:
+    return Cleanup(
+        items=[
+            CleanupItem(
+                entry=_entry(item.view), freed_bytes=item.freed,
+                error=None if item.error is None else problem(item.error, request_id),
+            )
+            for item in result.items
+        ],
+        freed_bytes=result.freed, applied=result.applied,
+    )  # fmt: skip
+
+
+# nodes
+
+
+@route("GET", "/nodes", needs=Role.ADMIN, summary="All nodes")
+async def list_nodes(call: Call[Nothing, Nothing, Nothing]) -> list[Node]:
+    return [_node(view) for view in (await call.parts.status.status(call.who)).nodes]
+
+
+@route("GET", "/nodes/{id}", needs=Role.ADMIN, summary="One node, and how it does", errors=[NotFound])
+async def get_node(call: Call[NodePath, Nothing, Nothing]) -> Node:
+    return _node(await call.parts.status.node_named(call.who, call.path.id))
+
+
+@route("DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict])
+async def remove_node(call: Call[NodePath, Nothing, Nothing]) -> None:
+    """The controller's own cannot be removed."""
+    await call.parts.status.remove_node(call.who, call.path.id)
+
+
+# settings
+
+
+@route("GET", "/settings", needs=Role.ADMIN, summary="All settings")
+async def list_settings(call: Call[Nothing, Nothing, Nothing]) -> list[Setting]:
+    """With where each value comes from. Secrets are masked."""
+    return [_setting(view) for view in await call.parts.settings.list(call.who)]
+
+
+@route("GET", "/limits", needs=Role.ADMIN, summary="The limits of everybody")
+async def list_limits(call: Call[Nothing, Nothing, Nothing]) -> list[Setting]:
+    """Settings, changed as any other. Those of one user: `PATCH /admin/users/{user}`."""
+    return [_setting(view) for view in await call.parts.settings.list(call.who, ["limits"])]
+
+
+@route("GET", "/settings/{key}", needs=Role.ADMIN, summary="One setting", errors=[NotFound])
+async def get_setting(call: Call[SettingPath, Nothing, Nothing]) -> Answer[Setting]:
+    return tagged(_setting(await call.parts.settings.one(call.who, call.path.key)))
+
+
+@route(
+    "PATCH", "/settings/{key}", needs=Role.ADMIN, summary="Change a setting",
+    errors=[NotFound, Pinned, Unsupported],
+)  # fmt: skip
+async def change_setting(call: Call[SettingPath, Nothing, SettingChange]) -> Setting:
+    """In effect when this is answered, and kept."""
+    body = call.body
+    [view] = await call.parts.settings.set(call.who, {call.path.key: body.value}, dry_run=body.dry_run)
+    return _setting(view)
+
+
+@route(
+    "DELETE", "/settings/{key}", needs=Role.ADMIN, summary="Put a setting back to its default",
+    errors=[NotFound, Pinned, Unsupported],
+)  # fmt: skip
+async def unset_setting(call: Call[SettingPath, Nothing, Nothing]) -> Setting:
+    [view] = await call.parts.settings.unset(call.who, [call.path.key])
+    return _setting(view)
+
+
+# cache
+
+
+@route("GET", "/cache", needs=Role.ADMIN, summary="What is cached", errors=[NotFound])
+async def list_cache(call: Call[Nothing, CacheQuery, Nothing]) -> Page[CacheEntry]:
+    query = call.query
+    page = await call.parts.cache.page(
+        call.who, filter=query.filter, sort=query.sort, offset=query.offset, limit=query.per_page, key=query.key
+    )
+    return Page(rows=[_entry(view) for view in page.rows], total=page.total, query=query)
+
+
+@route("POST", "/cache/pin", needs=Role.ADMIN, summary="Pin content, or unpin it", errors=[NotFound])
+async def pin_cache(call: Call[Nothing, Nothing, PinRequest]) -> list[CacheEntry]:
+    """Clean-up leaves what is pinned alone."""
+    views = await call.parts.cache.pin(call.who, call.body.keys, pinned=call.body.pinned)
+    return [_entry(view) for view in views]
+
+
+@route("POST", "/cache/remove", needs=Role.ADMIN, summary="Remove content", errors=[NotFound])
+async def remove_cache(call: Call[Nothing, Nothing, RemoveRequest]) -> Cleanup:
+    """What is claimed, pinned or out of reach stays, each with its reason."""
+    result = await call.parts.cache.remove(call.who, call.body.keys, dry_run=call.body.dry_run)
+    return _cleanup(result, call.request_id)
+
+
+@route("POST", "/cleanup", needs=Role.ADMIN, summary="Clean up the cache", errors=[NotFound])
+async def clean_up(call: Call[Nothing, Nothing, CleanupRequest]) -> Cleanup:
+    body = call.body
+    result = await call.parts.cache.cleanup(
+        call.who, older=None if body.older_s is None else Seconds(body.older_s),
+        until_free=None if body.until_free is None else Bytes(body.until_free), node=body.node, dry_run=body.dry_run,
+        verify=body.verify,
+    )  # fmt: skip
+    return _cleanup(result, call.request_id)

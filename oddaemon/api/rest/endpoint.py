@@ -1,0 +1,120 @@
+"""What every request to a route goes through: who is calling, may they, how often; then its models, the handler and the
+answer. In this order, so that whoever is not known learns nothing of a route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from aiohttp import web
+from pydantic import TypeAdapter
+
+from oddaemon.api.rest.envelope import TYPE, rate_fields, success
+from oddaemon.api.rest.models import Meta
+from oddaemon.api.rest.parts import Authenticator, RestParts
+from oddaemon.api.rest.reading import body_of, headers_of, path_of, query_of
+from oddaemon.api.rest.routes import PUBLIC, Answer, Call, Page, Route, Shape
+from oddaemon.domain.errors import NotAllowed, Unauthenticated
+from oddaemon.domain.user import Principal, Role, require, require_admin
+
+API_KEY_PREFIX = "odk_"
+"""How an API key begins, and nothing else does."""
+
+ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
+DRESS: web.RequestKey[dict[str, str]] = web.RequestKey("dress", dict)
+"""The headers that every answer to this request carries. A stream, which sends its own, has to send these."""
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+CALLER: web.RequestKey[Principal] = web.RequestKey("caller", Principal)
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """The aiohttp handler of one route."""
+
+    route: Route
+    parts: RestParts
+    _adapter: TypeAdapter[Any] | None = field(default=None, init=False)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        route = self.route
+        principal: Principal | None = None
+        headers: Mapping[str, str] = {}
+        if route.needs is not PUBLIC:
+            principal = await authenticated(self.parts.authenticator, request)
+            request[CALLER] = principal
+            structlog.contextvars.bind_contextvars(user=principal.username)
+            if isinstance(route.needs, Role):
+                require_admin(principal)
+            else:
+                require(principal, route.needs)
+            headers = self._limited(principal)
+        path, query = path_of(request, route.path_model), query_of(request, route.query_model)
+        given = headers_of(request, route.header_model)
+        call = Call(
+            parts=self.parts, path=path, query=query, body=await body_of(request, route), principal=principal,
+            address=request[ADDRESS], request_id=request[REQUEST_ID], request=request, headers=given,
+        )  # fmt: skip
+        response = self._response(request, await route.handler(call))
+        if not response.prepared:
+            response.headers.update(headers)
+        return response
+
+    def _limited(self, principal: Principal) -> Mapping[str, str]:
+        rate = self.parts.limiter.admit(principal)
+        return {} if rate is None else rate_fields(rate.limit, rate.remaining, rate.reset)
+
+    def _response(self, request: web.Request, answer: Any) -> web.StreamResponse:
+        route = self.route
+        if route.shape is Shape.RAW:
+            assert isinstance(answer, web.StreamResponse)
+            return answer
+        if route.shape is Shape.EMPTY:
+            return web.Response(status=route.status)
+        if isinstance(answer, Page):
+            meta = Meta(page=answer.query.page, per_page=answer.query.per_page, total=answer.total)
+            body = success(self._encoded(list(answer.rows)), meta.model_dump_json().encode())
+            return web.Response(status=route.status, body=body, content_type=TYPE)
+        if not isinstance(answer, Answer):
+            return web.Response(status=route.status, body=success(self._encoded(answer)), content_type=TYPE)
+        headers = dict(answer.headers)
+        if answer.etag:
+            headers |= {"ETag": f'"{answer.etag}"', "Cache-Control": "private, no-cache"}
+            if request.method in ("GET", "HEAD") and _names(request, answer.etag):
+                return web.Response(status=304, headers=headers)
+        body = success(self._encoded(answer.data) if answer.encoded is None else answer.encoded)
+        return web.Response(status=answer.status or route.status, body=body, content_type=TYPE, headers=headers)
+
+    def _encoded(self, data: Any) -> bytes:
+        if self._adapter is None:
+            # at the first answer: the daemon starts sooner
+            rows = self.route.shape is Shape.PAGE
+            self._adapter = TypeAdapter(Sequence[self.route.data] if rows else self.route.data)  # type: ignore[name-defined]
+        return self._adapter.dump_json(data)
+
+
+def _names(request: web.Request, etag: str) -> bool:
+    """RFC 9110 section 13.1.2: the weak comparison."""
+    return any(given.value in (etag, "*") for given in request.if_none_match or ())
+
+
+async def authenticated(authenticator: Authenticator, request: web.Request) -> Principal:
+    """Whoever sent the access token or API key. Whatever is wrong with it, the answer is the same."""
+    try:
+        if (given := request.headers.get("Authorization")) is not None:
+            scheme, _, token = given.partition(" ")
+            if scheme.lower() != "bearer":
+                raise Unauthenticated
+            token = token.strip()
+            if token.startswith(API_KEY_PREFIX):
+                return await authenticator.by_api_key(token)
+            return await authenticator.by_access_token(token)
+        if key := request.headers.get("X-API-Key", "").strip():
+            return await authenticator.by_api_key(key)
+    except (Unauthenticated, NotAllowed):
+        pass
+    raise Unauthenticated(
+        "who is calling is not known",
+        hint="send Authorization: Bearer with an access token or an API key, or X-API-Key with an API key",
+    )

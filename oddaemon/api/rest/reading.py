@@ -1,0 +1,181 @@
+"""A request's path, query, headers and body → models. What does not fit is told with the names of the fields."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
+from pydantic import ValidationError
+
+from oddaemon.api.rest.envelope import HttpCode, HttpProblem
+from oddaemon.api.rest.models import Form, Model, Nothing, Upload
+from oddaemon.api.rest.routes import JSON, Route
+from oddaemon.domain.errors import InvalidArgument
+
+BODY_SECONDS = 60.0
+"""For a body to arrive. One that trickles would hold its connection for ever."""
+MAX_TOLD = 20
+"""Mistakes of one request that are told."""
+_PART_BYTES = 200
+"""What a part of a form costs beside its data: a form of a million empty parts is large, too."""
+_LISTS = (list, tuple, set, frozenset)
+
+
+def path_of(request: web.Request, model: type[Model]) -> Model:
+    if model is Nothing:
+        return _NOTHING
+    return _checked(model, dict(request.match_info))
+
+
+def query_of(request: web.Request, model: type[Model]) -> Model:
+    """A parameter that is given several times is a list, where the model has one; else it is a mistake."""
+    if model is Nothing and not request.query:
+        return _NOTHING
+    given: dict[str, Any] = {}
+    for name in request.query:
+        values = request.query.getall(name)
+        if _is_list(model, name):
+            given[name] = values
+        elif len(values) > 1:
+            raise InvalidArgument(f"{name}: given {len(values)} times", field=name)
+        else:
+            given[name] = values[0]
+    return _checked(model, given)
+
+
+def headers_of(request: web.Request, model: type[Model]) -> Model:
+    if model is Nothing:
+        return _NOTHING
+    names = [info.alias or name for name, info in model.model_fields.items()]
+    return _checked(model, {name: request.headers[name] for name in names if name in request.headers})
+
+
+async def body_of(request: web.Request, route: Route) -> Model:
+    """JSON is taken strictly: "5" is no number. A route without a body passes over one."""
+    models, limit = route.bodies, route.max_body
+    if not models:
+        return _NOTHING
+    if route.body_may_be_left_out and not request.can_read_body:
+        return models[JSON]()
+    given = request.content_type if "Content-Type" in request.headers else ""
+    model = models.get(given)
+    if model is None:
+        types = " or ".join(models)
+        raise HttpProblem(
+            415, HttpCode.UNSUPPORTED_MEDIA_TYPE, f"the body has to be {types}", hint=f"send Content-Type: {types}"
+        )
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        # a few bytes may unpack to any number
+        raise HttpProblem(415, HttpCode.UNSUPPORTED_MEDIA_TYPE, "compressed bodies are not taken")
+    announced = request.content_length
+    if announced is not None and announced > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            if issubclass(model, Form):
+                return _checked(model, await _form(request, model, limit))
+            return _from_json(model, await _read(request.content.readany, limit))
+    except TimeoutError:
+        raise HttpProblem(
+            408, HttpCode.TIMEOUT, "the request's body did not arrive in time", headers={"Connection": "close"}
+        ) from None
+    except (web.PayloadAccessError, HttpProcessingError, ValueError) as error:
+        raise HttpProblem(400, HttpCode.MALFORMED, "the request's body cannot be read") from error
+
+
+async def _read(chunks: Callable[[], Awaitable[bytes]], limit: int) -> bytes:
+    """Everything, of at most so many bytes."""
+    data = bytearray()
+    while chunk := await chunks():
+        data += chunk
+        if len(data) > limit:
+            raise _too_large(limit)
+    return bytes(data)
+
+
+async def _form(request: web.Request, model: type[Model], limit: int) -> Mapping[str, Any]:
+    given: dict[str, Any] = {}
+    room = limit
+    parts = await request.multipart()
+    while part := await parts.next():
+        if not isinstance(part, BodyPartReader) or not part.name:
+            raise HttpProblem(400, HttpCode.MALFORMED, "the form has a part without a name")
+        data = await _read(part.read_chunk, room)
+        room -= len(data) + _PART_BYTES
+        if room < 0:
+            raise _too_large(limit)
+        name, value = part.name, Upload(part.filename, data) if part.filename is not None else data.decode()
+        if _is_list(model, name):
+            given.setdefault(name, []).append(value)
+        elif name in given:
+            raise InvalidArgument(f"{name}: given more than once", field=name)
+        else:
+            given[name] = value
+    return given
+
+
+def _from_json(model: type[Model], data: bytes) -> Model:
+    try:
+        return model.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        if all(item["type"] != "int_type" for item in error.errors(include_url=False, include_input=False)):
+            raise refused(error) from None
+    try:
+        # by JSON Schema 5.0 is an integer, too
+        return model.model_validate_json(json.dumps(json.loads(data, parse_float=_whole)), strict=True)
+    except ValidationError as error:
+        raise refused(error) from None
+
+
+def _whole(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def refused(error: ValidationError) -> InvalidArgument | HttpProblem:
+    """What the models say, in our words."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if any(item["type"] == "json_invalid" for item in found):
+        return HttpProblem(400, HttpCode.MALFORMED, f"the body is no JSON: {found[0]['msg']}")
+    told = [{"field": ".".join(map(str, item["loc"])), "message": _sentence(item["msg"])} for item in found[:MAX_TOLD]]
+    first = told[0]
+    text = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
+    return InvalidArgument(text, field=first["field"], errors=told)
+
+
+def _checked(model: type[Model], given: Mapping[str, Any]) -> Model:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise refused(error) from None
+
+
+def _is_list(model: type[Model], name: str) -> bool:
+    by_alias = {info.alias or key: info for key, info in model.model_fields.items()}
+    return name in by_alias and _holds_list(by_alias[name].annotation)
+
+
+def _holds_list(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_holds_list(item) for item in get_args(annotation))
+    return (get_origin(annotation) or annotation) in _LISTS
+
+
+def _sentence(message: str) -> str:
+    text = message.removeprefix("Value error, ").replace("Input should be", "should be")
+    return {"Extra inputs are not permitted": "there is no such field", "Field required": "is missing"}.get(text, text)
+
+
+def _too_large(limit: int) -> HttpProblem:
+    return HttpProblem(
+        413, HttpCode.TOO_LARGE, f"the request's body is larger than the {limit} bytes allowed here",
+        headers={"Connection": "close"},
+    )  # fmt: skip
+
+
+_NOTHING = Nothing()

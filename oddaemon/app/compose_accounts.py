@@ -1,0 +1,48 @@
+"""Builds the accounts from the settings and from what this machine says of its users."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from oddaemon.app.settings import Settings
+from oddaemon.domain.user import User
+from oddaemon.ports.clock import Clock
+from oddaemon.ports.store import Store
+from oddaemon.services.account_base import AccountPolicy, Revoke, Wake
+from oddaemon.services.accounts import Accounts
+from oddaemon.services.passwords import Passwords
+
+
+def build_accounts(
+    settings: Callable[[], Settings], *, store: Store, clock: Clock, revoke: Revoke, wake: Wake,
+    limited: Callable[[User], None], stack: AsyncExitStack,
+) -> Accounts:  # fmt: skip
+    """`settings`: as they are now; the operator's name and the signing key are those of the start."""
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    started = settings().auth
+    return Accounts(
+        store=store, clock=clock, policy=lambda: policy_of(settings()), passwords=passwords, revoke=revoke, wake=wake,
+        limited=limited, operator=started.admin_username, own_uid=os.geteuid(), uid_name=uid_name,
+        fixed_key=started.jwt_secret.get_secret_value().encode(),
+    )  # fmt: skip
+
+
+def policy_of(settings: Settings) -> AccountPolicy:
+    chosen = settings.auth
+    return AccountPolicy(
+        access_expiry=chosen.jwt_expiry,
+        registration_open=chosen.registration_enabled,
+        unix_autoprovision=chosen.unix_autoprovision,
+    )
+
+
+def uid_name(uid: int) -> str | None:
+    """What this machine calls a uid."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None

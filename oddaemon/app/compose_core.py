@@ -1,0 +1,91 @@
+"""Builds the services of a controller over a store, a bus and nodes: what tests build too, with other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from oddaemon.domain.admission import Limits
+from oddaemon.domain.cache import Replica
+from oddaemon.domain.errors import NodeUnavailable
+from oddaemon.domain.types import EngineName, EntryId, LinkId, NodeId
+from oddaemon.ports.clock import Clock
+from oddaemon.ports.engine import OptionSpec
+from oddaemon.ports.event_bus import EventBus
+from oddaemon.ports.load_balancer import LoadBalancer
+from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.store import Store
+from oddaemon.services.board import Board
+from oddaemon.services.downloads import DownloadService
+from oddaemon.services.filling import Filler
+from oddaemon.services.hits import HitChecker
+from oddaemon.services.job_views import JobViews
+from oddaemon.services.orders import OrderReader
+from oddaemon.services.presence import Presence
+from oddaemon.services.probing import Prober
+from oddaemon.services.reconciler import Reconciler
+from oddaemon.services.resolver import Resolver
+from oddaemon.services.scheduler import Scheduler
+from oddaemon.services.tracker import Tracker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    board: Board
+    downloads: DownloadService
+    presence: Presence
+    reconciler: Reconciler
+    resolver: Resolver
+    scheduler: Scheduler
+
+    def background(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+        """What has to run, each in a task of its own."""
+        return [
+            ("reconciler", self.reconciler.run()),
+            ("resolver", self.resolver.run()),
+            ("presence", self.presence.run()),
+        ]
+
+
+def build_core(
+    *, store: Store, bus: EventBus, clock: Clock, nodes: Mapping[NodeId, NodeClient], local: NodeId,
+    balancer: LoadBalancer, limits: Callable[[], Limits],
+    option_specs: Callable[[], Mapping[EngineName, Sequence[OptionSpec]]],
+    secret_options: frozenset[str], revoke: Callable[[Collection[LinkId]], Awaitable[None]],
+) -> Core:  # fmt: skip
+    def node(node_id: NodeId | None) -> NodeClient:
+        found = nodes.get(local if node_id is None else node_id)
+        if found is None:
+            raise NodeUnavailable(f"there is no node {node_id!r}", hint=f"nodes here: {', '.join(nodes)}")
+        return found
+
+    board = Board()
+    views = JobViews(board=board, secret_options=secret_options)
+    hits = HitChecker(store=store, node=node)
+    scheduler = Scheduler(balancer)
+
+    def note(replica: Replica) -> None:
+        reconciler.note(replica)
+
+    def wake(entry_id: EntryId | None = None) -> None:
+        reconciler.wake(entry_id)
+        resolver.wake()
+
+    filler = Filler(store=store, clock=clock, node=node, board=board, limits=limits, note=note)
+    tracker = Tracker(store=store, clock=clock, node=node, board=board, filler=filler, limits=limits, wake=wake)
+    reconciler = Reconciler(
+        store=store, clock=clock, nodes=lambda: list(nodes.values()), board=board, scheduler=scheduler, filler=filler,
+        tracker=tracker, limits=limits, publish=bus.publish,
+    )  # fmt: skip
+    resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
+    reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)
+    prober = Prober(store=store, node=node, reader=reader, resolver=resolver, hits=hits, would_run=reconciler.would_run)
+    downloads = DownloadService(
+        store=store, clock=clock, node=node, views_of=views, reader=reader, hits=hits, prober=prober, limits=limits,
+        wake=wake, revoke=revoke,
+    )  # fmt: skip
+    return Core(
+        board=board, downloads=downloads, presence=Presence(store=store, clock=clock, hits=hits, wake=wake),
+        reconciler=reconciler, resolver=resolver, scheduler=scheduler,
+    )  # fmt: skip

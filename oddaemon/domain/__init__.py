@@ -1,0 +1,1 @@
+"""Vocabulary and rules. Standard library only; no asyncio, no files, no clock."""

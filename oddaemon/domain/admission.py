@@ -1,0 +1,197 @@
+"""Why something waits, and where it may go: limits per user, node and engine, room on a disk, eligibility of nodes.
+
+Pure bookkeeping: `Capacity` is filled with what runs, then asked and told one start after the other, so that two
+downloads never pass a check that only one of them may pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from oddaemon.domain.failure import Reason, ReasonCode
+from oddaemon.domain.node import NodeSnapshot
+from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds, UserId
+from oddaemon.domain.user import UserLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The values of the `limits.*` settings. 0 means no limit, except for the reserve."""
+
+    per_user: int = 5
+    per_node: int = 10
+    min_disk_free: Bytes = Bytes(1 << 30)
+    resume_free: Bytes = Bytes(256 << 20)
+    """How far above the reserve the free space has to come before held downloads go on."""
+    max_download_size: Bytes = Bytes(0)
+    jobs_per_user: int = 0
+    storage_per_user: Bytes = Bytes(0)
+    storage_split: bool = False
+    """Whether those who share content share its bytes, too; else each is charged all that they claim."""
+    served_per_day: Bytes = Bytes(0)
+    """Of one user's links."""
+    requests_per_minute: int = 0
+    """Of one user."""
+    retries: int = 8
+    """Attempts without a byte of progress before a passing failure becomes final."""
+    retry_wait: Seconds = Seconds(5)
+    """Before the first retry; doubled each time, up to `retry_wait_max`."""
+    retry_wait_max: Seconds = Seconds(600)
+    no_progress_timeout: Seconds = Seconds(7 * 86400)
+    stall_yield: Seconds = Seconds(600)
+    """After this long without a byte a download yields its slot to one that can run."""
+    lru_enabled: bool = False
+    lru_max_age: Seconds = Seconds(0)
+    lru_until_free: Bytes = Bytes(0)
+    queue_paused: bool = False
+    """What runs goes on, nothing new starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What one user may use. 0: no limit."""
+
+    running: int = 0
+    jobs: int = 0
+    storage: Bytes = Bytes(0)
+    served_per_day: Bytes = Bytes(0)
+    requests_per_minute: int = 0
+
+
+def allowance(limits: Limits, own: UserLimits | None = None) -> Allowance:
+    """The limits of the settings, with the user's own in their place. Admins have no others than everybody else."""
+    own = own or UserLimits()
+    return Allowance(
+        running=limits.per_user if own.running is None else own.running,
+        jobs=limits.jobs_per_user if own.jobs is None else own.jobs,
+        storage=limits.storage_per_user if own.storage is None else own.storage,
+        served_per_day=limits.served_per_day if own.served_per_day is None else own.served_per_day,
+        requests_per_minute=limits.requests_per_minute if own.requests_per_minute is None else own.requests_per_minute,
+    )
+
+
+def human_bytes(count: int) -> str:
+    """`3.1 GB` style text for sentences; 1024-based, one decimal."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(value) < 1024 or unit == "TB":
+            return f"{int(value)} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+def human_time(seconds: float) -> str:
+    """`45 s`, `12 min`, `36 h`, `7 days`: a time in sentences, to three figures."""
+    for unit, length, least in (("days", 86400, 2), ("h", 3600, 1), ("min", 60, 1)):
+        if seconds >= least * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def disk_full(node: NodeSnapshot, limits: Limits) -> Reason:
+    return Reason(
+        code=ReasonCode.NO_SPACE,
+        message=f"node {node.name}: the disk is full, {human_bytes(node.disk.free)} free, "
+        f"goes on at {human_bytes(limits.min_disk_free + limits.resume_free)}",
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeRoom:
+    """One node's capacity while a plan is made. Mutable on purpose: each start takes its part."""
+
+    node: NodeSnapshot
+    running: int = 0
+    running_by_engine: dict[EngineName, int] = field(default_factory=dict)
+    reserved: int = 0
+    """Sum of the remaining bytes of everything that runs here."""
+
+    def above_reserve(self, limits: Limits) -> int:
+        return self.node.disk.free - limits.min_disk_free - self.reserved
+
+    def refuses(self, engine: EngineName, remaining: Bytes | None, limits: Limits) -> Reason | None:
+        """Why a download that still needs `remaining` bytes (None: unknown) may not start here now."""
+        name = self.node.name
+        if not self.node.online:
+            return Reason(code=ReasonCode.NODE_OFFLINE, message=f"node {name} is offline")
+        if self.node.draining:
+            return Reason(code=ReasonCode.NO_NODE, message=f"node {name} is draining")
+        health = next((found for found in self.node.engines if found.name == engine), None)
+        if health is None:
+            return Reason(code=ReasonCode.NO_NODE, message=f"node {name} does not have the engine {engine}")
+        if not health.ok:
+            return Reason(code=ReasonCode.ENGINE_DOWN, message=f"node {name}: {engine} is down: {health.message}")
+        if not self.node.disk.present:
+            return Reason(code=ReasonCode.STORAGE_MISSING, message=f"node {name}: the download disk is not mounted")
+        if self.node.disk_low:
+            return disk_full(self.node, limits)
+        above = self.above_reserve(limits)
+        if (above <= 0 and remaining != 0) or (remaining is not None and remaining > above):
+            needs = "" if remaining is None else f", needs {human_bytes(remaining)}"
+            return Reason(
+                code=ReasonCode.WAITING_FOR_SPACE,
+                message=f"node {name}: {human_bytes(max(0, above))} above the reserve{needs}",
+            )
+        of_engine = self.running_by_engine.get(engine, 0)
+        if health.max_concurrent and of_engine >= health.max_concurrent:
+            return Reason(
+                code=ReasonCode.ENGINE_LIMIT,
+                message=f"engine limit: {of_engine} of {health.max_concurrent} {engine} downloads running on {name}",
+            )
+        if limits.per_node and self.running >= limits.per_node:
+            return Reason(
+                code=ReasonCode.NODE_LIMIT,
+                message=f"node limit: {self.running} of {limits.per_node} running on {name}",
+            )
+        return None
+
+    def take(self, engine: EngineName, remaining: Bytes | None) -> None:
+        self.running += 1
+        self.running_by_engine[engine] = self.running_by_engine.get(engine, 0) + 1
+        self.reserved += remaining or 0
+
+
+@dataclass(slots=True, kw_only=True)
+class UserTurns:
+    """How many downloads each user runs, and whose turn it is: fewest running first, then longest not served."""
+
+    limits: Limits
+    own: Mapping[UserId, UserLimits] = field(default_factory=dict)
+    running: dict[UserId, int] = field(default_factory=dict)
+    served: dict[UserId, int] = field(default_factory=dict)
+
+    def refuses(self, user: UserId) -> Reason | None:
+        count, most = self.running.get(user, 0), self._most(user)
+        if most and count >= most:
+            return Reason(code=ReasonCode.USER_LIMIT, message=f"user limit: {count} of {most} running")
+        return None
+
+    def _most(self, user: UserId) -> int:
+        # asked for each of 10,000 waiting jobs
+        return allowance(self.limits, self.own[user]).running if user in self.own else self.limits.per_user
+
+    def take(self, user: UserId) -> None:
+        self.running[user] = self.running.get(user, 0) + 1
+
+    def rank(self, user: UserId) -> tuple[int, int]:
+        return (self.running.get(user, 0), self.served.get(user, 0))
+
+
+def eligible(
+    rooms: Mapping[NodeId, NodeRoom], engine: EngineName, remaining: Bytes | None, limits: Limits,
+    wish: NodeId | None = None,
+) -> tuple[list[NodeRoom], dict[NodeId, Reason]]:  # fmt: skip
+    """The nodes that may take the download, and the reason for every one that may not."""
+    fitting: list[NodeRoom] = []
+    dropped: dict[NodeId, Reason] = {}
+    for node_id, room in rooms.items():
+        if wish is not None and node_id != wish:
+            dropped[node_id] = Reason(code=ReasonCode.NO_NODE, message=f"node {wish} was asked for")
+            continue
+        reason = room.refuses(engine, remaining, limits)
+        if reason is None:
+            fitting.append(room)
+        else:
+            dropped[node_id] = reason
+    return fitting, dropped

@@ -1,0 +1,65 @@
+"""What the daemon and its file processes say to each other over a socket pair: JSON objects, each after its
+length.
+
+daemon → process   {"op": "config", …} first; "revoke" (acknowledged), "spent", "forget", "stop";
+                   "content" and "use" (answers)
+process → daemon   "ready", "ack", "content" and "use" (questions), "usage", "gone" (a recorded file was not found)
+
+The other end is a part of the same program: what does not parse is a defect and ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from typing import Any
+
+from oddaemon.domain.link import LinkContent, LinkFile
+from oddaemon.domain.types import Bytes
+
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+_LENGTH = struct.Struct("!I")
+
+
+class PipeLost(Exception):
+    """The other end is gone."""
+
+
+async def receive(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """The next message. Raises PipeLost."""
+    try:
+        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+        if length > MAX_FRAME_BYTES:
+            raise PipeLost
+        message = json.loads(await reader.readexactly(length))
+    except (asyncio.IncompleteReadError, OSError) as error:
+        raise PipeLost from error
+    if not isinstance(message, dict):
+        raise PipeLost
+    return message
+
+
+def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
+    """Queues a message. A lost pipe is noticed by the reader."""
+    data = json.dumps(message, separators=(",", ":")).encode()
+    writer.write(_LENGTH.pack(len(data)) + data)
+
+
+def content_to_json(content: LinkContent) -> dict[str, Any]:
+    return {
+        "name": content.name,
+        "files": [[file.path, file.disk_path, file.size, file.content_type] for file in content.files],
+        "text": content.text,
+    }
+
+
+def content_from_json(value: dict[str, Any]) -> LinkContent:
+    return LinkContent(
+        name=value["name"],
+        files=tuple(
+            LinkFile(path=path, disk_path=disk_path, size=Bytes(size), content_type=content_type)
+            for path, disk_path, size, content_type in value["files"]
+        ),
+        text=value["text"],
+    )

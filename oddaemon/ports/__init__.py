@@ -1,0 +1,1 @@
+"""What the core needs from outside, as Protocols. Every docstring is a contract clause that a shipped suite tests."""

@@ -1,0 +1,90 @@
+"""What lives in memory only: figures of what runs, and why waiting jobs wait. Lost with the process, on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from oddaemon.domain.failure import Reason
+from oddaemon.domain.job import Job
+from oddaemon.domain.node import NodeSnapshot
+from oddaemon.domain.types import Bytes, EntryId, JobId, NodeId, ReplicaId, Seconds
+from oddaemon.ports.engine import FillFile, FillStatus
+from oddaemon.services.views import Live
+
+
+@dataclass(slots=True)
+class Board:
+    """Written by the reconciler and the tracker, read by the views. One event loop, no locks."""
+
+    statuses: dict[ReplicaId, FillStatus] = field(default_factory=dict)
+    replica_of: dict[EntryId, ReplicaId] = field(default_factory=dict)
+    file_progress: dict[ReplicaId, Mapping[int, FillFile]] = field(default_factory=dict)
+    """Bytes per file, for replicas whose jobs want different files of them."""
+    job_done: dict[JobId, tuple[Bytes, Bytes | None]] = field(default_factory=dict)
+    """(done, size) of a job whose selection differs from its replica's."""
+    reasons: Mapping[JobId, Reason] = field(default_factory=dict)
+    positions: Mapping[JobId, int] = field(default_factory=dict)
+    placements: dict[EntryId, str] = field(default_factory=dict)
+    nodes: dict[NodeId, NodeSnapshot] = field(default_factory=dict)
+    quiet: dict[ReplicaId, Seconds] = field(default_factory=dict)
+    """For how long what runs has not got a byte, when that is worth telling."""
+    received: int = 0
+    """Bytes that downloads brought since the start."""
+    strays: dict[NodeId, int] = field(default_factory=dict)
+    """Directories on a node, at the start, that belong to no replica."""
+
+    def live(self, job: Job) -> Live:
+        """The job's figures: its own selection's progress of the one download."""
+        replica_id = self.replica_of.get(job.entry_id) if job.entry_id is not None else None
+        status = self.statuses.get(replica_id) if replica_id is not None else None
+        if status is None or job.finished:
+            return Live(done=job.done)
+        done, _ = self.job_done.get(job.id, (status.done, status.total))
+        return Live(
+            done=done,
+            rate_down=status.rate_down,
+            rate_up=status.rate_up,
+            eta=status.eta,
+            seeders=status.seeders,
+            peers=status.peers,
+        )
+
+    def figures(self, job_id: JobId, entry_id: EntryId) -> tuple[Bytes, Bytes | None] | None:
+        """Bytes done and size of an unfinished job, while it runs."""
+        replica_id = self.replica_of.get(entry_id)
+        status = self.statuses.get(replica_id) if replica_id is not None else None
+        return None if status is None else self.job_done.get(job_id, (status.done, status.total))
+
+    def sortable(self) -> Mapping[str, Mapping[EntryId, float]]:
+        """The figures of what runs by which a list can be sorted; see domain.query.LIVE_SORT_FIELDS."""
+        running = [
+            (entry_id, self.statuses[replica_id])
+            for entry_id, replica_id in self.replica_of.items()
+            if replica_id in self.statuses
+        ]
+        return {
+            "rate_down": {entry_id: status.rate_down for entry_id, status in running},
+            "rate_up": {entry_id: status.rate_up for entry_id, status in running},
+            "eta": {entry_id: status.eta for entry_id, status in running if status.eta is not None},
+            "seeders": {entry_id: status.seeders for entry_id, status in running if status.seeders is not None},
+            "peers": {entry_id: status.peers for entry_id, status in running if status.peers is not None},
+        }
+
+    def size(self, job: Job) -> Bytes | None:
+        """The size of the job's selection, as far as it is known now."""
+        replica_id = self.replica_of.get(job.entry_id) if job.entry_id is not None else None
+        status = self.statuses.get(replica_id) if replica_id is not None else None
+        if job.finished or status is None:
+            return job.size
+        return self.job_done.get(job.id, (status.done, status.total))[1] or job.size
+
+    def with_figures(self, job: Job) -> Job:
+        """The job with the bytes and the size that are known now, for the time in which it does not run."""
+        return replace(job, done=max(job.done, self.live(job).done), size=self.size(job))
+
+    def forget(self, replica_id: ReplicaId, entry_id: EntryId) -> None:
+        self.statuses.pop(replica_id, None)
+        self.file_progress.pop(replica_id, None)
+        if self.replica_of.get(entry_id) == replica_id:
+            del self.replica_of[entry_id]

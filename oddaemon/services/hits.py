@@ -1,0 +1,105 @@
+"""Whether ready files are really there: looked at on the node before a hit is answered (product.md section 3.6)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from oddaemon.domain.cache import CacheEntry, CacheKey, EntryFile, Replica, ReplicaState
+from oddaemon.domain.errors import OpenDebridError
+from oddaemon.domain.job import Job
+from oddaemon.domain.types import EntryId, NodeId, ReplicaId
+from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.store import Store, Transaction
+from oddaemon.services.claims import mark_missing
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnDisk:
+    """What was just seen. `good`: entries all of whose ready files are there. `bad`: indices that are not, by entry.
+    An entry in neither could not be looked at; nothing follows from that."""
+
+    good: Mapping[EntryId, bool] = field(default_factory=dict)
+    bad: Mapping[EntryId, frozenset[int]] = field(default_factory=dict)
+    files: int = 0
+    """How many were looked at."""
+    replica: ReplicaId | None = None
+    """Where."""
+
+
+@dataclass(slots=True)
+class HitChecker:
+    store: Store
+    node: Callable[[NodeId | None], NodeClient]
+
+    async def check(self, key: CacheKey) -> OnDisk:
+        """Looks at the ready files of the key's current entry. Costs one read when there is none."""
+
+        def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+            entry = tx.cache.current_entry(key.full)
+            return None if entry is None else _ready(tx, entry)
+
+        return await self._try(await self.store.read(look_up))
+
+    async def check_entry(self, entry_id: EntryId) -> OnDisk:
+        def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+            entry = tx.cache.entry(entry_id)
+            return None if entry is None else _ready(tx, entry)
+
+        return await self._try(await self.store.read(look_up))
+
+    async def look(self, entry_id: EntryId) -> OnDisk:
+        """Of an entry whose replica is ready, and not of one that is still being filled. Raises what the node raises
+        when it cannot look."""
+
+        def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+            entry = tx.cache.entry(entry_id)
+            found = None if entry is None else _ready(tx, entry)
+            return found if found is not None and found[1].state is ReplicaState.READY else None
+
+        return await self._look(await self.store.read(look_up))
+
+    async def _try(self, found: tuple[CacheEntry, Replica, Sequence[EntryFile]] | None) -> OnDisk:
+        try:
+            return await self._look(found)
+        except OpenDebridError as error:
+            # offline, or the disk is not mounted: no hit, and nothing is invalidated
+            log.info("cannot look at a cached entry", extra={"action": "verify_failed", "error": error.message})
+            return OnDisk()
+
+    async def _look(self, found: tuple[CacheEntry, Replica, Sequence[EntryFile]] | None) -> OnDisk:
+        if found is None:
+            return OnDisk()
+        entry, replica, files = found
+        sizes = await self.node(replica.node_id).verify(replica.id, files)
+        bad = frozenset(file.index for file in files if sizes.get(file.index) != file.size)
+        if bad and replica.state is ReplicaState.FILLING:
+            return OnDisk()  # the engine is at these files just now, and repairs them
+        return OnDisk(
+            good={} if bad else {entry.id: True}, bad={entry.id: bad} if bad else {}, files=len(files),
+            replica=replica.id,
+        )  # fmt: skip
+
+    def record(self, tx: Transaction, seen: OnDisk, at: datetime) -> Sequence[Job]:
+        """Marks what is gone as missing; answers the jobs that went back to the queue."""
+        requeued: list[Job] = []
+        for entry_id, bad in seen.bad.items():
+            entry = tx.cache.entry(entry_id)
+            ready = _ready(tx, entry) if entry is not None else None
+            if entry is not None and ready is not None and ready[1].id == seen.replica:
+                still = bad & {file.index for file in ready[2]}
+                if still:
+                    requeued += mark_missing(tx, entry, ready[1], still, at)
+        return requeued
+
+
+def _ready(tx: Transaction, entry: CacheEntry) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+    """The entry with the replica that holds its ready files."""
+    files = [file for file in tx.cache.files(entry.id) if file.ready]
+    replicas = tx.cache.replicas_of(entry.id)
+    replica = next((found for found in replicas if found.state is not ReplicaState.DELETING), None)
+    return (entry, replica, files) if files and replica is not None else None

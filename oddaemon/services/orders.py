@@ -1,0 +1,299 @@
+"""Reads an add as a face received it into a job to store: every mistake is found here, before anything is stored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from oddaemon.domain.cache import CacheKey, EntryFile, hash_key, url_key
+from oddaemon.domain.errors import (
+    InvalidArgument,
+    InvalidOption,
+    InvalidSelection,
+    InvalidSource,
+    NodeUnavailable,
+    Unsupported,
+)
+from oddaemon.domain.failure import Reason, ReasonCode
+from oddaemon.domain.files import content_type_of, display_name, display_path
+from oddaemon.domain.job import Hold, Job
+from oddaemon.domain.node import NodeSnapshot
+from oddaemon.domain.selection import NONE, normalise, select
+from oddaemon.domain.source import Source, SourceKind, parse_source, source_of_torrent
+from oddaemon.domain.torrent import TorrentInfo, parse_torrent
+from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, JobNumber, NodeId
+from oddaemon.domain.user import Principal
+from oddaemon.ports.engine import OptionSpec
+from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.store import Material
+from oddaemon.services import ids
+from oddaemon.services.claims import distinct_paths
+from oddaemon.services.materials import URL_PASSWORD, URL_USER
+from oddaemon.services.views import AddOrder
+
+ARIA2 = EngineName("aria2")
+YTDLP = EngineName("ytdlp")
+MAX_TAGS = 50
+MAX_PRIORITY = 1000
+CHECKSUM_LENGTHS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+_TAG = re.compile(r"[^\s,=\x00-\x1f\x7f]{1,64}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """An add that was understood. `job` still lacks its number and times. `key` is set where it follows from the source
+    alone."""
+
+    job: Job
+    source: Source
+    material: Material | None
+    key: CacheKey | None
+    name: str | None
+    size: Bytes | None
+    files: Sequence[EntryFile]
+    force: bool
+
+
+def entry_files(info: TorrentInfo) -> list[EntryFile]:
+    """What a torrent says of its files, for people; where they lie on disk is the engine's to say."""
+    files = [
+        EntryFile(
+            index=file.index,
+            path=display_path(file.path),
+            disk_path="",
+            size=file.size,
+            content_type=content_type_of(display_path(file.path)),
+        )
+        for file in info.files
+    ]
+    return distinct_paths(files)
+
+
+@dataclass(slots=True)
+class OrderReader:
+    """`option_specs` are those of every engine that is configured, by engine; `nodes` what is known of each node."""
+
+    node: Callable[[NodeId | None], NodeClient]
+    nodes: Callable[[], Collection[NodeSnapshot]]
+    option_specs: Callable[[], Mapping[EngineName, Sequence[OptionSpec]]]
+
+    def read(self, who: Principal, order: AddOrder) -> Order:
+        source, info = self.source(order)
+        wish = self.engine_wish(order.engine)
+        node_wish = self._node_wish(order)
+        node = self.node(node_wish)
+        engine = wish or certain_engine(source)
+        if info is not None or engine == ARIA2:
+            self._check_torrent(node, engine or ARIA2, source, info)
+        public, secrets = self._options(node, engine, order.options)
+        if source.username is not None:
+            secrets[URL_USER] = source.username
+            secrets[URL_PASSWORD] = source.password or ""
+        files = entry_files(info) if info is not None else []
+        selection, checksum = _selection(order.files, files), _checksum(order.checksum)
+        if checksum is not None and files:
+            _of_one_file(len(select(selection, files)))
+        private = bool(secrets) or (info is not None and info.private)
+        key = key_of(source, engine)
+        name = display_name(order.name) if order.name else None
+        job = Job(
+            id=ids.new_job_id(),
+            number=JobNumber(0),
+            user_id=who.user_id,
+            source=source.uri,
+            kind=source.kind,
+            created_at=_EPOCH,
+            updated_at=_EPOCH,
+            name=name or (display_name(source.name) if source.name else None),
+            renamed=name is not None,
+            engine=engine,
+            engine_wish=wish,
+            node_wish=node_wish,
+            force=order.force,
+            selection=selection,
+            options=public,
+            checksum=checksum,
+            priority=_priority(order.priority),
+            tags=tags_of(order.tags),
+            max_rate_down=_rate(order.max_rate_down),
+            max_rate_up=_rate(order.max_rate_up),
+            hold=Hold.USER if order.paused else Hold.NONE,
+            reason=Reason(code=ReasonCode.PAUSED, message="paused") if order.paused else None,
+        )
+        material = Material(torrent=order.torrent, secrets=secrets or None) if order.torrent or secrets else None
+        return Order(
+            job=job,
+            source=source,
+            material=material,
+            key=key.private_to(who.user_id) if key is not None and private else key,
+            name=display_name(info.name) if info is not None else None,
+            size=info.total if info is not None else None,
+            files=files,
+            force=order.force,
+        )
+
+    def reread(
+        self, job: Job, options: Mapping[str, str], node: str, material: Material | None
+    ) -> tuple[Job, Material | None]:
+        """A retry with other wishes: new options replace those of the same name; secrets among them are kept with the
+        job."""
+        client = self.node(NodeId(node) if node else None)
+        public, secrets = self._options(client, job.engine_wish or job.engine, options)
+        if node:
+            job = replace(job, node_wish=NodeId(node))
+        job = replace(job, options={**job.options, **public})
+        if not secrets:
+            return job, None
+        return job, Material(torrent=material.torrent if material else None, secrets=secrets)
+
+    def source(self, order: AddOrder) -> tuple[Source, TorrentInfo | None]:
+        if order.torrent is None:
+            return parse_source(order.source), None
+        info = parse_torrent(order.torrent)
+        if info.version == "v2":
+            raise InvalidSource(
+                "this torrent is v2-only, which aria2 does not support",
+                hint="use a v1 or hybrid torrent of the same content",
+            )
+        return source_of_torrent(info), info
+
+    def engine_wish(self, name: str) -> EngineName | None:
+        if name in ("", "auto"):
+            return None
+        known = self.option_specs()
+        if name not in known:
+            with suppress(Unsupported):
+                # one that is configured and could not be built says why
+                self.node(None).validate_options(EngineName(name), {})
+            raise InvalidArgument(
+                f"there is no engine {name!r}", field="engine", hint=f"engines here: {', '.join(sorted(known))}, auto"
+            )
+        return EngineName(name)
+
+    def _node_wish(self, order: AddOrder) -> NodeId | None:
+        """Raises NodeUnavailable when no node has the labels that are asked for."""
+        if not order.node_labels:
+            return NodeId(order.node) if order.node else None
+        asked = [node for node in self.nodes() if order.node in ("", node.id)]
+        fitting = sorted(node.id for node in asked if node.has(order.node_labels))
+        if not fitting:
+            labels = ", ".join(f"{key}={value}" for key, value in order.node_labels.items())
+            known = "; ".join(
+                f"{node.id}: " + (", ".join(f"{key}={value}" for key, value in node.labels.items()) or "none")
+                for node in asked
+            )
+            raise NodeUnavailable(f"no node has the labels {labels}", hint=f"labels here: {known or 'no such node'}")
+        return fitting[0]
+
+    def _check_torrent(self, node: NodeClient, engine: EngineName, source: Source, info: TorrentInfo | None) -> None:
+        if source.kind is not SourceKind.URL and engine != ARIA2:
+            raise InvalidArgument(
+                f"the engine {engine} does not take a {source.kind}", field="engine", hint="leave the engine out"
+            )
+        refusal = node.refuses_torrent(engine, info) if info is not None else None
+        if refusal:
+            raise Unsupported(refusal)
+
+    def _options(
+        self, node: NodeClient, engine: EngineName | None, options: Mapping[str, str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """(what may be shown, secrets), in normal form. With the engine still to be found they have to suit one of
+        them."""
+        if not options:
+            return {}, {}
+        specs = self.option_specs()
+        candidates = [engine] if engine is not None else [name for name in (YTDLP, ARIA2) if name in specs]
+        refused: InvalidOption | None = None
+        for name in candidates or list(specs):
+            try:
+                normal = node.validate_options(name, options)
+            except InvalidOption as error:
+                refused = refused or error
+                continue
+            secret = {spec.name for spec in specs.get(name, ()) if spec.secret}
+            return (
+                {key: value for key, value in normal.items() if not is_secret(key, secret)},
+                {key: value for key, value in normal.items() if is_secret(key, secret)},
+            )
+        raise refused or InvalidOption("no engine takes options here")
+
+
+def is_secret(option: str, secret: set[str]) -> bool:
+    """An option that may be given several times has a number behind a dot: `header.2`."""
+    return option in secret or option.partition(".")[0] in secret
+
+
+def certain_engine(source: Source) -> EngineName | None:
+    """The engine where the source alone decides it (product.md section 3.4)."""
+    return None if source.kind is SourceKind.URL and source.scheme in ("http", "https") else ARIA2
+
+
+def key_of(source: Source, engine: EngineName | None) -> CacheKey | None:
+    """The key where it follows from the source alone: a torrent, or a URL that goes to aria2."""
+    if engine != ARIA2:
+        return None
+    if source.info_hash is not None:
+        return hash_key(ARIA2, source.info_hash)
+    return url_key(ARIA2, source.normalised) if source.normalised is not None else None
+
+
+def _selection(text: str, files: Sequence[EntryFile]) -> str:
+    spec = normalise(text)
+    if spec == NONE:
+        raise InvalidSelection("a download wants at least one file", hint="to choose later, add it with --paused")
+    if files and not select(spec, files):
+        raise InvalidSelection(f"{text!r} selects no file of this torrent")
+    return spec
+
+
+def _of_one_file(selected: int) -> None:
+    if selected != 1:
+        raise InvalidArgument(
+            f"a checksum is of one file, and {selected} are selected", field="checksum", hint="name the file: --files 1"
+        )
+
+
+def _checksum(text: str) -> str | None:
+    if not text:
+        return None
+    algorithm, _, digest = text.strip().lower().partition("=")
+    algorithm = algorithm.replace("-", "")
+    length = CHECKSUM_LENGTHS.get(algorithm)
+    if length is None:
+        raise InvalidArgument(
+            f"unknown checksum algorithm {algorithm!r}",
+            field="checksum",
+            hint=f"write it as algorithm=hex, with one of {', '.join(CHECKSUM_LENGTHS)}",
+        )
+    if not re.fullmatch(rf"[0-9a-f]{{{length}}}", digest):
+        raise InvalidArgument(f"a {algorithm} checksum has {length} hexadecimal digits", field="checksum")
+    return f"{algorithm}={digest}"
+
+
+def _priority(value: int) -> int:
+    if not -MAX_PRIORITY <= value <= MAX_PRIORITY:
+        raise InvalidArgument(f"a priority is between -{MAX_PRIORITY} and {MAX_PRIORITY}", field="priority")
+    return value
+
+
+def tags_of(tags: Sequence[str]) -> tuple[str, ...]:
+    for tag in tags:
+        if not _TAG.fullmatch(tag):
+            raise InvalidArgument(
+                f"{tag[:80]!r} cannot be a tag", field="tags", hint="1 to 64 characters without spaces, commas or '='"
+            )
+    if len(tags) > MAX_TAGS:
+        raise InvalidArgument(f"a job has at most {MAX_TAGS} tags", field="tags")
+    return tuple(dict.fromkeys(tags))
+
+
+def _rate(value: int | None) -> BytesPerSecond | None:
+    if value is None or value == 0:
+        return None
+    if value < 0:
+        raise InvalidArgument("a speed limit cannot be negative", field="max_rate")
+    return BytesPerSecond(value)

@@ -1,0 +1,96 @@
+"""What a source would yield, and where it would go, without downloading or storing anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from oddaemon.domain.cache import CacheKey, EntryFile, is_hit
+from oddaemon.domain.errors import DeadlineExceeded, Unsupported
+from oddaemon.domain.files import content_type_of, display_name, display_path
+from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds
+from oddaemon.domain.user import Principal
+from oddaemon.ports.engine import FillFile
+from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.store import Store, Transaction
+from oddaemon.services.hits import HitChecker
+from oddaemon.services.orders import OrderReader, certain_engine, entry_files, key_of
+from oddaemon.services.resolver import Resolver
+from oddaemon.services.views import AddOrder, ProbeView
+
+
+def shown_files(files: Sequence[FillFile]) -> list[EntryFile]:
+    """Files as an engine names them, for people."""
+    return [
+        EntryFile(
+            index=file.index,
+            path=display_path(file.path),
+            disk_path=file.disk_path,
+            size=file.size,
+            content_type=file.content_type or content_type_of(file.path),
+            failed=file.failed,
+        )
+        for file in files
+    ]
+
+
+@dataclass(slots=True)
+class Prober:
+    """`would_run(engine, size, wish)` answers the node that would take it now, if any, and a sentence on why."""
+
+    store: Store
+    node: Callable[[NodeId | None], NodeClient]
+    reader: OrderReader
+    resolver: Resolver
+    hits: HitChecker
+    would_run: Callable[[EngineName, Bytes | None, NodeId | None], tuple[NodeId | None, str]]
+
+    async def probe(
+        self, who: Principal, source: str, *, torrent: bytes | None, engine: str, options: Mapping[str, str],
+        deadline: Seconds, on: NodeId | None = None,
+    ) -> ProbeView:  # fmt: skip
+        """As the node `on` sees it. Raises InvalidSource, InvalidOption, EngineFailed, DeadlineExceeded, and
+        NodeUnavailable for a node that there is not."""
+        parsed, info = self.reader.source(AddOrder(source=source, torrent=torrent))
+        wish = self.reader.engine_wish(engine)
+        node = self.node(on)
+        plain = dict(options)
+        try:
+            async with asyncio.timeout(deadline):
+                chosen = wish or certain_engine(parsed) or await self.resolver.choose(node, parsed, plain)
+                plain = dict(node.validate_options(chosen, plain))
+                if info is not None:
+                    refusal = node.refuses_torrent(chosen, info)
+                    if refusal:
+                        raise Unsupported(refusal)
+                result = await node.probe(chosen, parsed, plain, torrent=torrent, deadline=deadline)
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"looking at the source took longer than {deadline:g} s") from error
+        key = result.key or key_of(parsed, chosen)
+        files = entry_files(info) if info is not None else shown_files(result.files)
+        node_id, placement = self.would_run(chosen, result.size, on)
+        name = result.name or (info.name if info is not None else None)
+        return ProbeView(
+            engine=chosen,
+            name=display_name(name) if name else None,
+            size=result.size if result.size is not None else (info.total if info is not None else None),
+            files=files,
+            formats=tuple(result.formats),
+            cache_key=key.full if key is not None else None,
+            cache_hit=await self._is_hit(key) if key is not None else None,
+            would_run_on=node_id,
+            placement=placement,
+        )
+
+    async def _is_hit(self, key: CacheKey) -> bool:
+        seen = await self.hits.check(key)
+
+        def work(tx: Transaction) -> bool:
+            entry = tx.cache.current_entry(key.full)
+            if entry is None or not seen.good.get(entry.id):
+                return False
+            files = tx.cache.files(entry.id)
+            return is_hit(files, {file.index for file in files}, files_known=entry.files_known)
+
+        return await self.store.read(work)

@@ -1,0 +1,65 @@
+"""What people call jobs: numbers, ranges, UUIDs, info-hashes, `@last`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from oddaemon.domain.errors import InvalidArgument, NotFound, OpenDebridError
+from oddaemon.domain.job import Job
+from oddaemon.domain.types import JobId
+from oddaemon.domain.user import Principal
+from oddaemon.ports.store import Transaction
+
+MAX_RANGE = 10_000
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+_RANGE = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
+_HASH = re.compile(r"[0-9a-fA-F]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    jobs: Sequence[Job] = ()
+    errors: Sequence[tuple[str, OpenDebridError]] = ()
+
+
+def find(tx: Transaction, who: Principal, text: str) -> Found:
+    """The caller's jobs that `text` names, and an error for each part that names none. A stranger's job looks exactly
+    like one that does not exist."""
+    jobs: list[Job] = []
+    errors: list[tuple[str, OpenDebridError]] = []
+    for part in [piece.strip() for piece in text.split(",")]:
+        try:
+            found = [job for job in _named(tx, who, part) if who.is_admin or job.user_id == who.user_id]
+        except OpenDebridError as error:
+            errors.append((part, error))
+            continue
+        if found:
+            jobs += [job for job in found if job not in jobs]
+        else:
+            errors.append((part, NotFound(f"there is no job {part[:80]!r}", hint="odctl ls shows your jobs")))
+    return Found(jobs=jobs, errors=errors)
+
+
+def _named(tx: Transaction, who: Principal, part: str) -> Sequence[Job]:
+    if part == "@last":
+        last = tx.jobs.last_of(who.user_id)
+        return [] if last is None else [last]
+    if _NUMBER.fullmatch(part):
+        return tx.jobs.by_numbers([int(part)])
+    if match := _RANGE.fullmatch(part):
+        first, last_number = int(match[1]), int(match[2])
+        if first > last_number or last_number - first >= MAX_RANGE:
+            raise InvalidArgument(f"{part!r} is not a range of jobs", field="id", hint="write 128-131")
+        return tx.jobs.by_numbers(range(first, last_number + 1))
+    if _HASH.fullmatch(part):
+        return tx.jobs.by_info_hash(part.lower())
+    try:
+        job = tx.jobs.get(JobId(UUID(part)))
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{part[:80]!r} is not a job", field="id", hint="give a number, a range 128-131, a UUID, a hash or @last"
+        ) from error
+    return [] if job is None else [job]

@@ -1,0 +1,448 @@
+"""Accounts: making them, changing them, ending their access, removing them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+
+from oddaemon.domain.credentials import Invitation, InvitationId, Prefix, new_secret, parse_secret, same_digest
+from oddaemon.domain.errors import AlreadyExists, Conflict, InvalidArgument, NotAllowed, Pinned
+from oddaemon.domain.events import (
+    AccessRevoked,
+    CacheEvicted,
+    InvitationCreated,
+    JobChanged,
+    LoginFailed,
+    SecretRotated,
+    UserChanged,
+    UserDisabled,
+    UserEnabled,
+    UserRemoved,
+)
+from oddaemon.domain.types import LinkId, Seconds
+from oddaemon.domain.user import (
+    Principal,
+    Proof,
+    Role,
+    Scope,
+    User,
+    UserLimits,
+    checked_username,
+    require,
+    require_admin,
+)
+from oddaemon.ports.store import Query, Transaction
+from oddaemon.services import access_tokens, ids
+from oddaemon.services.account_base import AccountBase, named
+from oddaemon.services.claims import discard, drop, job_event
+from oddaemon.services.sessions import OVERFLOW_UID, created, new_key
+from oddaemon.services.standing import check_stands, end_access
+from oddaemon.services.throttle import Counted, network
+
+MAX_LIMIT = 2**62
+MAX_UID = 2**32 - 2
+MIN_INVITATION, MAX_INVITATION = Seconds(60), Seconds(30 * 86_400)
+MAX_EMAIL = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    """How much of each is dead."""
+
+    sessions: int
+    keys: int
+    links: int
+    invitations: int
+
+
+Change = Callable[[Transaction, User, datetime], tuple[User, Collection[LinkId]]]
+"""Stores a changed user; the links that died with it."""
+
+
+@dataclass(kw_only=True)
+class Users(AccountBase):
+    # looking
+
+    async def users(self, who: Principal) -> Sequence[User]:
+        """By name. For admins."""
+        require_admin(who)
+        await self._note()
+        return await self.store.read(lambda tx: tx.users.all())
+
+    async def user(self, who: Principal, name: str) -> User:
+        """By name or id: the caller's own, or, for admins, anybody's. Raises NotFound."""
+        require(who, Scope.READ)
+        await self._note()
+        return await self.store.read(lambda tx: named(tx, who, name))
+
+    # making
+
+    async def add_user(
+        self, who: Principal, name: str, *, role: Role = Role.USER, email: str | None = None,
+        password: str | None = None, unix_uid: int | None = None,
+    ) -> User:  # fmt: skip
+        """Without a password the account is for API keys and for who has the uid, see `link_uid`. Raises
+        InvalidArgument, AlreadyExists."""
+        require_admin(who)
+        self._check_uid(unix_uid)
+        user = replace(await self._new(name, role, email, password), unix_uid=unix_uid)
+
+        def work(tx: Transaction) -> User:
+            check_stands(tx, who, user.created_at)
+            _check_free(tx, unix_uid)
+            return _insert(tx, user, by=who.username)
+
+        return await self.store.write(work)
+
+    async def register(
+        self, username: str, password: str, *, email: str | None = None, invite: str | None = None, address: str
+    ) -> User:
+        """An account for whoever asks, if registration is open or with an invitation, which is good once. Raises
+        NotAllowed, InvalidArgument, AlreadyExists, LoginThrottled."""
+        self.throttle.begin((Counted.REGISTRATION, network(address)))
+        now = self.clock.now()
+        role = Role.USER
+        if invite:
+            role = (await self.store.read(lambda tx: _invited(tx, invite, now))).role
+        elif not self.policy().registration_open:
+            raise NotAllowed("registration is closed", hint="ask an admin for an invitation")
+        user = await self._new(username, role, email, password)
+
+        def work(tx: Transaction) -> User:
+            if invite:
+                tx.invitations.delete(_invited(tx, invite, now).id)
+            return _insert(tx, user, by="invitation" if invite else "registration")
+
+        return await self.store.write(work)
+
+    async def invite(self, who: Principal, *, role: Role = Role.USER, ttl: Seconds) -> str:
+        """What somebody who is to make an account has to give; shown once. It dies with the access of the admin."""
+        require_admin(who)
+        if not MIN_INVITATION <= ttl <= MAX_INVITATION:
+            raise InvalidArgument("an invitation lives from a minute to 30 days", field="ttl", hint="give --ttl 2d")
+        now = self.clock.now()
+        invitation_id = ids.new_invitation_id()
+        secret = new_secret(Prefix.INVITATION, invitation_id)
+        expires_at = now + timedelta(seconds=ttl)
+
+        def work(tx: Transaction) -> None:
+            check_stands(tx, who, now)
+            tx.invitations.insert(
+                Invitation(
+                    id=invitation_id, digest=secret.digest, role=role, created_by=who.user_id, created_at=now,
+                    expires_at=expires_at,
+                )
+            )  # fmt: skip
+            facts = {"role": role, "expires_at": expires_at.isoformat(), "by": who.username}
+            tx.events.add(InvitationCreated(at=now, user_id=who.user_id, data=facts))
+
+        await self.store.write(work)
+        return secret.written
+
+    async def _new(self, name: str, role: Role, email: str | None, password: str | None) -> User:
+        checked_username(name)
+        email = _checked_email(email)
+        hashed = None if password is None else await self.passwords.hash(password, name)
+        now = self.clock.now()
+        return User(
+            id=ids.new_user_id(), username=name, role=role, created_at=now, updated_at=now, email=email, password=hashed
+        )
+
+    # changing
+
+    async def set_own_password(self, who: Principal, old: str, new: str) -> None:
+        """Every session, key and link of the caller is dead when this returns. On the control socket, where no password
+        is needed, the old one is not looked at. Raises NotAllowed for a wrong old one, LoginThrottled,
+        InvalidArgument."""
+        require(who, Scope.ADMIN)
+        if who.proof not in {Proof.PEER_UID, Proof.LOCAL}:
+            counted = (Counted.ACCOUNT, who.username)
+            self.throttle.begin(counted)
+            user = await self.store.read(lambda tx: named(tx, who, str(who.user_id)))
+            if not await self.passwords.matches(old, user.password):
+                failed = LoginFailed(at=self.clock.now(), user_id=user.id, data={"by": who.username})
+                await self.store.write(lambda tx: tx.events.add(failed))
+                raise NotAllowed("the old password is wrong")
+            self.throttle.succeeded(counted)
+        await self._set_password(who, str(who.user_id), new)
+
+    async def set_password(self, who: Principal, name: str, password: str | None) -> None:
+        """For admins. None: nobody logs in to the account with a password. Its sessions, keys and links are dead when
+        this returns. Raises NotFound, InvalidArgument."""
+        require_admin(who)
+        await self._set_password(who, name, password)
+
+    async def _set_password(self, who: Principal, name: str, password: str | None) -> None:
+        await self._change(who, name, await self._password_change(who, name, password))
+
+    async def set_role(self, who: Principal, name: str, role: Role) -> User:
+        """Another role ends the account's sessions, keys and links. Raises NotFound, Conflict for the operator's."""
+        require_admin(who)
+        return await self._change(who, name, self._role_change(who, role))
+
+    async def set_active(self, who: Principal, name: str, active: bool) -> User:
+        """A disabled account lets nobody in; its sessions, keys and links are dead when this returns, and stay so when
+        it is enabled again. Its jobs go on. Raises NotFound, Conflict for the operator's."""
+        require_admin(who)
+        return await self._change(who, name, self._active_change(who, active))
+
+    async def change_user(
+        self, who: Principal, name: str, *, role: Role | None = None, active: bool | None = None,
+        password: str | None = None, limits: Mapping[str, int | None] | None = None,
+    ) -> User:  # fmt: skip
+        """All of these, or nothing; what is None stays, and so do the limits that are not named. Raises as the changes
+        by themselves do."""
+        require_admin(who)
+        changes: list[Change] = []
+        if limits is not None:
+            changes.append(_limits_change(who, limits))
+        if role is not None:
+            changes.append(self._role_change(who, role))
+        if password is not None:
+            changes.append(await self._password_change(who, name, password))
+        if active is not None:
+            changes.append(self._active_change(who, active))
+
+        def whole(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+            dead: list[LinkId] = []
+            for change in changes:
+                found, links = change(tx, found, now)
+                dead += links
+            return found, dead
+
+        user = await self._change(who, name, whole)
+        self.limited(user)
+        return user
+
+    async def _password_change(self, who: Principal, name: str, password: str | None) -> Change:
+        user = await self.store.read(lambda tx: named(tx, who, name))
+        hashed = None if password is None else await self.passwords.hash(password, user.username)
+
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+            return _access_ended(tx, who, replace(found, password=hashed), now, changed="password")
+
+        return change
+
+    def _role_change(self, who: Principal, role: Role) -> Change:
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+            if found.role is role:
+                return found, ()
+            self._spare_operator(found, "stays an admin")
+            return _access_ended(tx, who, replace(found, role=role), now, changed="role", role=str(role))
+
+        return change
+
+    def _active_change(self, who: Principal, active: bool) -> Change:
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+            if found.is_active is active:
+                return found, ()
+            self._spare_operator(found, "cannot be disabled")
+            facts = {"name": found.username, "by": who.username}
+            if active:
+                found = replace(found, is_active=True, updated_at=now)
+                tx.users.update(found)
+                tx.events.add(UserEnabled(at=now, user_id=found.id, data=facts))
+                return found, ()
+            tx.events.add(UserDisabled(at=now, user_id=found.id, data=facts))
+            return end_access(tx, replace(found, is_active=False), now)
+
+        return change
+
+    async def link_uid(self, who: Principal, name: str, uid: int | None) -> User:
+        """Whoever has this uid on the daemon's machine is this user on the control socket. Raises NotFound,
+        InvalidArgument for a uid that is the operator's or proves nothing, AlreadyExists for another user's."""
+        require_admin(who)
+        self._check_uid(uid)
+
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+            if found.unix_uid == uid:
+                return found, ()
+            _check_free(tx, uid)
+            found = replace(found, unix_uid=uid, generation=found.generation + 1, updated_at=now)
+            tx.users.update(found)
+            tx.events.add(_changed(who, found, now, changed="uid", uid=uid))
+            return found, ()
+
+        return await self._change(who, name, change)
+
+    def _check_uid(self, uid: int | None) -> None:
+        if uid is not None and not 0 <= uid <= MAX_UID:
+            raise InvalidArgument(f"{uid} is no uid", field="uid", hint=f"a whole number from 1 to {MAX_UID}")
+        if uid in (0, self.own_uid):
+            raise InvalidArgument(f"uid {uid} acts as the operator, {self.operator}", field="uid")
+        if uid == OVERFLOW_UID:
+            raise InvalidArgument(f"uid {uid} is what every user of another namespace looks like", field="uid")
+
+    async def set_limits(self, who: Principal, name: str, limits: UserLimits) -> User:
+        """What is None is as the settings say. Raises NotFound, InvalidArgument."""
+        require_admin(who)
+        user = await self._change(who, name, _limits_change(who, asdict(limits)))
+        self.limited(user)
+        return user
+
+    async def _change(self, who: Principal, name: str, change: Change) -> User:
+        now = self.clock.now()
+
+        def work(tx: Transaction) -> tuple[User, Collection[LinkId]]:
+            check_stands(tx, who, now)
+            return change(tx, named(tx, who, name), now)
+
+        return await self._ending(work)
+
+    def _spare_operator(self, user: User, what: str) -> None:
+        if user.username == self.operator:
+            raise Conflict(f"{user.username} is the operator's own account: it {what}", user=user.username)
+
+    # removing
+
+    async def remove_user(self, who: Principal, name: str, *, keep_jobs: bool) -> int:
+        """The account is gone when this returns, with its sessions, keys, links and jobs; the files go when nobody else
+        claims them, or could. With `keep_jobs` the jobs are the caller's from now on. How many jobs that were. Raises
+        NotFound, Conflict for the operator's account and for the caller's own."""
+        require_admin(who)
+        now = self.clock.now()
+
+        def work(tx: Transaction) -> tuple[int, Collection[LinkId]]:
+            check_stands(tx, who, now)
+            user = named(tx, who, name)
+            self._spare_operator(user, "cannot be removed")
+            if user.id == who.user_id:
+                raise Conflict("this is your own account", hint="have another admin remove it")
+            user, links = end_access(tx, user, now)
+            jobs = tx.jobs.page(Query(user_id=user.id, limit=MAX_LIMIT)).rows
+            for job in jobs:
+                if keep_jobs:
+                    kept = tx.jobs.update(replace(job, user_id=who.user_id, updated_at=now))
+                    tx.events.add(job_event(JobChanged, kept, now, owner=who.username))
+                else:
+                    links += drop(tx, job, now, keep_data=False)
+            _discard_private(tx, user, now)
+            tx.users.delete(user.id)
+            facts = {"name": user.username, "jobs": len(jobs), "kept": keep_jobs, "by": who.username}
+            tx.events.add(UserRemoved(at=now, user_id=user.id, data=facts))
+            return len(jobs), links
+
+        count = await self._ending(work)
+        self.wake(None)
+        return count
+
+    # ending access
+
+    async def revoke_everything(self, who: Principal, user: str | None = None) -> Revoked:
+        """Every session, key, link and invitation of everybody is dead when this returns, or of one user; admins name
+        any, others themselves. Passwords and uids go on working. Raises NotFound."""
+        if user is None:
+            require_admin(who)
+        require(who, Scope.ADMIN)
+        now = self.clock.now()
+
+        def work(tx: Transaction) -> tuple[Revoked, Collection[LinkId]]:
+            check_stands(tx, who, now)
+            chosen = list(tx.users.all()) if user is None else [named(tx, who, user)]
+            sessions = keys = invitations = 0
+            links: list[LinkId] = []
+            for one in chosen:
+                sessions += tx.sessions.delete_of(one.id)
+                keys += tx.api_keys.delete_of(one.id)
+                invitations += tx.invitations.delete_of(one.id)
+                links += end_access(tx, one, now)[1]
+            revoked = Revoked(sessions=sessions, keys=keys, links=len(links), invitations=invitations)
+            facts = {"by": who.username, "sessions": sessions, "keys": keys, "links": len(links)}
+            tx.events.add(AccessRevoked(at=now, user_id=None if user is None else chosen[0].id, data=facts))
+            return revoked, links
+
+        return await self._ending(work)
+
+    async def rotate_secret(self, who: Principal) -> None:
+        """From now on access tokens are signed with a new secret: those made before are refused, and sessions go on
+        with their refresh tokens. Raises Pinned when the settings give the secret."""
+        require_admin(who)
+        if self.fixed_key:
+            raise Pinned(
+                "auth.jwt_secret is given by the file or the environment, which wins over what is stored",
+                hint="change it there, or take it out there, and restart the daemon", key="auth.jwt_secret",
+            )  # fmt: skip
+        now = self.clock.now()
+        fresh = new_key()
+
+        def work(tx: Transaction) -> None:
+            check_stands(tx, who, now)
+            tx.secrets.put(access_tokens.SECRET_NAME, fresh)
+            tx.events.add(SecretRotated(at=now, data={"by": who.username}))
+
+        await self.store.write(work)
+        self._key = fresh
+
+
+def _discard_private(tx: Transaction, user: User, now: datetime) -> None:
+    """What was kept or pinned of the user's private content: nobody else could ever claim it."""
+    for entry in tx.cache.claimless():
+        if entry.owner == user.id and (entry.kept or entry.pinned):
+            discard(tx, entry, now)
+            facts = {"key": entry.key, "bytes": int(entry.total_size or 0), "why": "its user was removed"}
+            tx.events.add(CacheEvicted(at=now, data=facts))
+
+
+def _access_ended(
+    tx: Transaction, who: Principal, user: User, now: datetime, **facts: object
+) -> tuple[User, Collection[LinkId]]:
+    tx.events.add(_changed(who, user, now, **facts))
+    return end_access(tx, user, now)
+
+
+def _limits_change(who: Principal, limits: Mapping[str, int | None]) -> Change:
+    """Of those that are named. Raises InvalidArgument."""
+    if any(value is not None and not 0 <= value <= MAX_LIMIT for value in limits.values()):
+        raise InvalidArgument("a limit is a whole number that is not negative", field="limits")
+
+    def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+        found = replace(found, limits=replace(found.limits, **limits), updated_at=now)  # type: ignore[arg-type]
+        tx.users.update(found)
+        tx.events.add(_changed(who, found, now, changed="limits"))
+        return found, ()
+
+    return change
+
+
+def _changed(who: Principal, user: User, now: datetime, **facts: object) -> UserChanged:
+    return UserChanged(at=now, user_id=user.id, data={"name": user.username, "by": who.username, **facts})
+
+
+def _insert(tx: Transaction, user: User, *, by: str) -> User:
+    """Names that differ only in case would be taken for one another. Raises AlreadyExists."""
+    for other in tx.users.all():
+        if other.username.lower() == user.username.lower():
+            raise AlreadyExists(f"there is a user {other.username} already")
+        if user.email is not None and other.email == user.email:
+            raise AlreadyExists("another user has this email address")
+    tx.users.insert(user)
+    tx.events.add(created(user, by=by))
+    return user
+
+
+def _check_free(tx: Transaction, uid: int | None) -> None:
+    other = None if uid is None else tx.users.by_uid(uid)
+    if other is not None:
+        raise AlreadyExists(
+            f"uid {uid} is linked to {other.username}", hint=f"odctl users link {other.username} --none ends that"
+        )
+
+
+def _invited(tx: Transaction, text: str, now: datetime) -> Invitation:
+    """Raises NotAllowed for one that was used, has expired, or was never made."""
+    parsed = parse_secret(Prefix.INVITATION, text)
+    found = None if parsed is None else tx.invitations.get(InvitationId(parsed.id))
+    if parsed is None or found is None or not same_digest(found.digest, parsed.digest) or found.expires_at <= now:
+        raise NotAllowed("this invitation is not valid: it was used, has expired, or was never made")
+    return found
+
+
+def _checked_email(email: str | None) -> str | None:
+    """Raises InvalidArgument for what is plainly no address."""
+    if not email:
+        return None
+    local, at, host = email.rpartition("@")
+    if not (local and at and host) or len(email) > MAX_EMAIL or not email.isprintable() or " " in email:
+        raise InvalidArgument("this is no email address", field="email")
+    return email.lower()

@@ -1,0 +1,423 @@
+"""Jobs ↔ rows, and every query for them but the filtered lists (see `job_query`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import sqlalchemy as sa
+
+from oddaemon.domain.errors import NotFound
+from oddaemon.domain.job import UNFINISHED, Hold, Job, JobState
+from oddaemon.domain.source import SourceKind
+from oddaemon.domain.types import (
+    Bytes,
+    BytesPerSecond,
+    EngineName,
+    EntryId,
+    JobId,
+    JobNumber,
+    NodeId,
+    UserId,
+)
+from oddaemon.ports.store import ClaimRow, HeldRow, Page, Query
+from oddaemon.store.repositories import job_query
+from oddaemon.store.rows import (
+    RawRow,
+    bool_of,
+    chunks,
+    failure_of,
+    failure_row,
+    int_of,
+    int_or_none,
+    raw_columns,
+    reason_of,
+    reason_row,
+    storable,
+    storable_json,
+    strings_of,
+    text_of,
+    text_or_none,
+    texts_of,
+    time_of,
+    time_or_none,
+    uuid_of,
+    uuid_or_none,
+)
+from oddaemon.store.scope import JOB_NUMBER, REV, Scope
+from oddaemon.store.tables import download_links, jobs
+
+MAX_NUMBER = 2**63 - 1
+
+_C = jobs.c
+COLUMNS = (
+    _C.id, _C.number, _C.user_id, _C.source, _C.kind, _C.created_at, _C.updated_at, _C.state, _C.hold, _C.hold_until,
+    _C.reason, _C.name, _C.renamed, _C.engine, _C.engine_wish, _C.engine_state, _C.node_id, _C.node_wish, _C.entry_id,
+    _C.cache_key, _C.cache_hit, _C.force, _C.selection, _C.options, _C.checksum, _C.priority, _C.tags,
+    _C.max_rate_down, _C.max_rate_up, _C.size, _C.done, _C.files_total, _C.files_selected, _C.files_failed, _C.error,
+    _C.attempts, _C.next_try_at, _C.started_at, _C.completed_at, _C.rev,
+)  # fmt: skip
+_OPEN = sorted(state.value for state in UNFINISHED)
+
+_SELECT = sa.select(*raw_columns(*COLUMNS))
+_INSERT = sa.insert(jobs)
+_UPDATE = (
+    sa.update(jobs)
+    .where(_C.id == sa.bindparam("row_id"))
+    .values({column: sa.bindparam(column.name, type_=column.type) for column in jobs.columns if column is not _C.id})
+)
+_DELETE = sa.delete(jobs).where(_C.id == sa.bindparam("row_id"))
+_BY_ID = _SELECT.where(_C.id == sa.bindparam("row_id"))
+_BY_NUMBERS = _SELECT.where(_C.number.in_(sa.bindparam("numbers", expanding=True))).order_by(_C.number)
+_BY_INFO_HASH = _SELECT.where(_C.info_hash == sa.bindparam("info_hash_wanted")).order_by(_C.number)
+_LAST_OF = _SELECT.where(_C.user_id == sa.bindparam("user")).order_by(_C.number.desc()).limit(1)
+_OF_ENTRIES = _SELECT.where(_C.entry_id.in_(sa.bindparam("entries", expanding=True))).order_by(_C.number)
+_TURN = sa.func.row_number().over(partition_by=_C.user_id, order_by=_C.number)
+_TURNS = (
+    sa.select(_C.id, _C.number, _TURN.label("turn"))
+    .where(
+        _C.state == JobState.QUEUED.value,
+        _C.entry_id.is_(None),
+        sa.or_(_C.next_try_at.is_(None), _C.next_try_at <= sa.bindparam("now", type_=_C.next_try_at.type)),
+    )
+    .subquery("turns")
+)
+_NEXT = sa.select(_TURNS.c.id, _TURNS.c.turn).order_by(_TURNS.c.turn, _TURNS.c.number).limit(sa.bindparam("most"))
+_FIRST = _NEXT.subquery("firsts")
+_UNRESOLVED = _SELECT.join(_FIRST, _FIRST.c.id == _C.id).order_by(_FIRST.c.turn, _C.number)
+_HOLDS_ENDING = _SELECT.where(
+    _C.state == JobState.QUEUED.value,
+    _C.hold == Hold.USER.value,
+    _C.hold_until <= sa.bindparam("before", type_=_C.hold_until.type),
+).order_by(_C.number)
+
+_NEXT_HOLD_END = (
+    sa.select(*raw_columns(_C.hold_until))
+    .where(
+        _C.state == JobState.QUEUED.value,
+        _C.hold == Hold.USER.value,
+        _C.hold_until > sa.bindparam("after", type_=_C.hold_until.type),
+    )
+    .order_by(_C.hold_until)
+    .limit(1)
+)
+
+_CLAIM_COLUMNS = (
+    _C.id, _C.number, _C.user_id, _C.entry_id, _C.engine, _C.state, _C.hold, _C.priority, _C.size, _C.node_wish,
+    _C.info_hash,
+)  # fmt: skip
+_CLAIMS = (
+    sa.select(*raw_columns(*_CLAIM_COLUMNS))
+    .where(_C.state.in_(_OPEN), _C.entry_id.is_not(None), _C.engine.is_not(None))
+    .order_by(_C.number)
+)
+_COUNT_UNFINISHED = (
+    sa.select(sa.func.count()).select_from(jobs).where(_C.user_id == sa.bindparam("user"), _C.state.in_(_OPEN))
+)
+_HELD_COLUMNS = (_C.id, _C.number, _C.user_id, _C.entry_id, _C.state, _C.selection, _C.size, _C.done)
+_CLAIMING = (_C.entry_id.is_not(None), _C.state != JobState.CANCELLED.value)
+_HELD = sa.select(*raw_columns(*_HELD_COLUMNS)).where(*_CLAIMING).order_by(_C.number)
+_HELD_BY = _HELD.where(_C.user_id == sa.bindparam("user"))
+_HELD_IN = _HELD.where(_C.entry_id.in_(sa.bindparam("entries", expanding=True)))
+_MOST_HELD = sa.select(sa.func.sum(sa.func.coalesce(_C.size, _C.done))).where(
+    *_CLAIMING, _C.user_id == sa.bindparam("user")
+)
+_COUNT_STATES = sa.select(_C.state, sa.func.count()).group_by(_C.state)
+_COUNT_PAUSED = (
+    sa.select(sa.func.count())
+    .select_from(jobs)
+    .where(_C.state == JobState.QUEUED.value, _C.hold == Hold.USER.value)
+)
+_COUNT_PAUSED_OF = _COUNT_PAUSED.where(_C.user_id == sa.bindparam("user"))
+_COUNT_STATES_OF = _COUNT_STATES.where(_C.user_id == sa.bindparam("user"))
+_PROGRESS = (
+    sa.update(jobs)
+    # many rows at once take no IN
+    .where(_C.id == sa.bindparam("row_id"), sa.or_(*(_C.state == state for state in _OPEN)))
+    .values(done=sa.bindparam("now_done"), size=sa.bindparam("now_size"))
+)
+_REVOKE_LINKS = (
+    sa.update(download_links)
+    .where(download_links.c.job_id == sa.bindparam("of_job"))
+    .values(
+        job_removed=sa.true(),
+        revoked_at=sa.func.coalesce(
+            download_links.c.revoked_at, sa.bindparam("at", type_=download_links.c.revoked_at.type)
+        ),
+    )
+)
+
+_job_id = cast("Callable[[object], JobId]", uuid_of)
+_user_id = cast("Callable[[object], UserId]", uuid_of)
+_entry_id = cast("Callable[[object], EntryId]", uuid_of)
+_entry_id_or_none = cast("Callable[[object], EntryId | None]", uuid_or_none)
+_number = cast("Callable[[object], JobNumber]", int_of)
+_bytes = cast("Callable[[object], Bytes]", int_of)
+_bytes_or_none = cast("Callable[[object], Bytes | None]", int_or_none)
+_rate_or_none = cast("Callable[[object], BytesPerSecond | None]", int_or_none)
+_engine = cast("Callable[[object], EngineName]", text_of)
+_engine_or_none = cast("Callable[[object], EngineName | None]", text_or_none)
+_node_or_none = cast("Callable[[object], NodeId | None]", text_or_none)
+
+
+def job_of(row: RawRow) -> Job:
+    """A row of `COLUMNS`. Raises ValueError, TypeError or KeyError for what cannot be read."""
+    (
+        id_, number, user_id, source, kind, created_at, updated_at, state, hold, hold_until,
+        reason, name, renamed, engine, engine_wish, engine_state, node_id, node_wish, entry_id,
+        cache_key, cache_hit, force, selection, options, checksum, priority, tags,
+        max_rate_down, max_rate_up, size, done, files_total, files_selected, files_failed, error,
+        attempts, next_try_at, started_at, completed_at, rev,
+    ) = row  # fmt: skip
+    return Job(
+        id=_job_id(id_),
+        number=_number(number),
+        user_id=_user_id(user_id),
+        source=text_of(source),
+        kind=SourceKind(kind),
+        created_at=time_of(created_at),
+        updated_at=time_of(updated_at),
+        state=JobState(state),
+        hold=Hold(hold),
+        hold_until=time_or_none(hold_until),
+        reason=reason_of(reason),
+        name=text_or_none(name),
+        renamed=bool_of(renamed),
+        engine=_engine_or_none(engine),
+        engine_wish=_engine_or_none(engine_wish),
+        engine_state=text_or_none(engine_state),
+        node_id=_node_or_none(node_id),
+        node_wish=_node_or_none(node_wish),
+        entry_id=_entry_id_or_none(entry_id),
+        cache_key=text_or_none(cache_key),
+        cache_hit=bool_of(cache_hit),
+        force=bool_of(force),
+        selection=text_of(selection),
+        options=texts_of(options),
+        checksum=text_or_none(checksum),
+        priority=int_of(priority),
+        tags=strings_of(tags),
+        max_rate_down=_rate_or_none(max_rate_down),
+        max_rate_up=_rate_or_none(max_rate_up),
+        size=_bytes_or_none(size),
+        done=_bytes(done),
+        files_total=int_of(files_total),
+        files_selected=int_of(files_selected),
+        files_failed=int_of(files_failed),
+        error=failure_of(error),
+        attempts=int_of(attempts),
+        next_try_at=time_or_none(next_try_at),
+        started_at=time_or_none(started_at),
+        completed_at=time_or_none(completed_at),
+        rev=int_of(rev),
+    )
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """Every column of `jobs`."""
+    return {
+        "id": job.id,
+        "number": job.number,
+        "user_id": job.user_id,
+        "source": storable(job.source),
+        "kind": job.kind.value,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+        "state": job.state.value,
+        "hold": job.hold.value,
+        "hold_until": job.hold_until,
+        "reason": storable_json(reason_row(job.reason)),
+        "name": storable(job.name),
+        "renamed": job.renamed,
+        "engine": job.engine,
+        "engine_wish": job.engine_wish,
+        "engine_state": storable(job.engine_state),
+        "node_id": job.node_id,
+        "node_wish": job.node_wish,
+        "entry_id": job.entry_id,
+        "cache_key": storable(job.cache_key),
+        "cache_hit": job.cache_hit,
+        "force": job.force,
+        "selection": storable(job.selection),
+        "options": storable_json(job.options),
+        "checksum": storable(job.checksum),
+        "priority": job.priority,
+        "tags": storable_json(job.tags),
+        "max_rate_down": job.max_rate_down,
+        "max_rate_up": job.max_rate_up,
+        "size": job.size,
+        "done": job.done,
+        "files_total": job.files_total,
+        "files_selected": job.files_selected,
+        "files_failed": job.files_failed,
+        "error": storable_json(failure_row(job.error)),
+        "attempts": job.attempts,
+        "next_try_at": job.next_try_at,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "rev": job.rev,
+        "info_hash": info_hash_in(job.cache_key),
+    }
+
+
+def info_hash_in(cache_key: str | None) -> str | None:
+    """The info-hash that a key of the form `engine:hash:<40 hex>[:@owner]` is made of."""
+    parts = cache_key.split(":") if cache_key else []
+    return parts[2] if len(parts) >= 3 and parts[1] == "hash" and len(parts[2]) == 40 else None
+
+
+def claim_of(row: RawRow) -> ClaimRow:
+    """A row of `_CLAIM_COLUMNS`."""
+    id_, number, user_id, entry_id, engine, state, hold, priority, size, node_wish, info_hash = row
+    return ClaimRow(
+        job_id=_job_id(id_),
+        number=_number(number),
+        user_id=_user_id(user_id),
+        entry_id=_entry_id(entry_id),
+        engine=_engine(engine),
+        active=JobState(state) is JobState.ACTIVE,
+        hold=Hold(hold),
+        priority=int_of(priority),
+        size=_bytes_or_none(size),
+        node_wish=_node_or_none(node_wish),
+        info_hash=text_or_none(info_hash),
+    )
+
+
+def held_of(row: RawRow) -> HeldRow:
+    """A row of `_HELD_COLUMNS`."""
+    id_, number, user_id, entry_id, state, selection, size, done = row
+    return HeldRow(
+        job_id=_job_id(id_),
+        number=_number(number),
+        user_id=_user_id(user_id),
+        entry_id=_entry_id(entry_id),
+        state=JobState(state),
+        selection=text_of(selection),
+        size=_bytes_or_none(size),
+        done=_bytes(done),
+    )
+
+
+class SqlJobs:
+    """Meets ports.store.JobRepository."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def take_number(self) -> JobNumber:
+        return JobNumber(self._scope.take(JOB_NUMBER))
+
+    def insert(self, job: Job) -> Job:
+        rev = self._scope.rev()
+        self._scope.run(_INSERT, {**job_row(job), "rev": rev})
+        return replace(job, rev=rev)
+
+    def update(self, job: Job) -> Job:
+        rev = self._scope.rev()
+        row = {**job_row(job), "rev": rev}
+        row["row_id"] = row.pop("id")
+        if not self._scope.run(_UPDATE, row):
+            raise NotFound(f"there is no job {job.number}")
+        return replace(job, rev=rev)
+
+    def delete(self, job_id: JobId) -> None:
+        # the links stay: until they expire, the processes that serve files have to be told to refuse them
+        self._scope.run(_REVOKE_LINKS, {"of_job": job_id, "at": datetime.now(UTC)})
+        self._scope.run(_DELETE, {"row_id": job_id})
+
+    def get(self, job_id: JobId) -> Job | None:
+        return self._scope.one(jobs, job_of, self._scope.row(_BY_ID, {"row_id": job_id}))
+
+    def by_numbers(self, numbers: Collection[int]) -> Sequence[Job]:
+        found: list[Job] = []
+        for chunk in chunks(sorted({number for number in numbers if 0 < number <= MAX_NUMBER})):
+            found += self._many(_BY_NUMBERS, {"numbers": chunk})
+        return found
+
+    def by_info_hash(self, info_hash: str) -> Sequence[Job]:
+        return self._many(_BY_INFO_HASH, {"info_hash_wanted": info_hash})
+
+    def last_of(self, user_id: UserId) -> Job | None:
+        return self._scope.one(jobs, job_of, self._scope.row(_LAST_OF, {"user": user_id}))
+
+    def of_entry(self, entry_id: EntryId) -> Sequence[Job]:
+        return self._many(_OF_ENTRIES, {"entries": [entry_id]})
+
+    def of_entries(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[Job]]:
+        found: dict[EntryId, list[Job]] = {entry_id: [] for entry_id in entry_ids}
+        for chunk in chunks(found.keys()):
+            for job in self._many(_OF_ENTRIES, {"entries": chunk}):
+                if job.entry_id is not None:
+                    found[job.entry_id].append(job)
+        return found
+
+    def unresolved(self, now: datetime, *, limit: int) -> Sequence[Job]:
+        return self._many(_UNRESOLVED, {"now": now, "most": limit})
+
+    def claims(self) -> Sequence[ClaimRow]:
+        return self._scope.converted(jobs, claim_of, self._scope.rows(_CLAIMS))
+
+    def count_unfinished(self, user_id: UserId) -> int:
+        return self._scope.number(_COUNT_UNFINISHED, {"user": user_id})
+
+    def held_by(self, user_id: UserId) -> Sequence[HeldRow]:
+        return self._scope.converted(jobs, held_of, self._scope.rows(_HELD_BY, {"user": user_id}))
+
+    def held_in(self, entry_ids: Collection[EntryId]) -> Sequence[HeldRow]:
+        found: list[HeldRow] = []
+        for chunk in chunks(entry_ids):
+            found += self._scope.converted(jobs, held_of, self._scope.rows(_HELD_IN, {"entries": chunk}))
+        return found
+
+    def most_held(self, user_id: UserId) -> Bytes:
+        return Bytes(self._scope.number(_MOST_HELD, {"user": user_id}))
+
+    def record_progress(self, figures: Sequence[tuple[JobId, Bytes, Bytes | None]]) -> None:
+        rows = [{"row_id": job_id, "now_done": done, "now_size": size} for job_id, done, size in figures]
+        if rows:
+            self._scope.run(_PROGRESS, rows)
+
+    def holds_ending(self, before: datetime) -> Sequence[Job]:
+        return self._many(_HOLDS_ENDING, {"before": before})
+
+    def next_hold_end(self, after: datetime) -> datetime | None:
+        found = self._scope.row(_NEXT_HOLD_END, {"after": after})
+        # text that is no time sorts somewhere too: whoever reads that job puts it away
+        with suppress(ValueError, TypeError):
+            return time_or_none(found[0]) if found else None
+        return None
+
+    def page(self, query: Query) -> Page[Job]:
+        numbers = self.page_numbers(query)
+        found = {job.number: job for job in self.by_numbers(numbers.rows)}
+        return Page(rows=[found[number] for number in numbers.rows if number in found], total=numbers.total)
+
+    def page_numbers(self, query: Query) -> Page[JobNumber]:
+        total, numbers = job_query.matching(self._scope, query)
+        return Page(rows=numbers, total=total)
+
+    def count_by_state(self, user_id: UserId | None = None) -> Mapping[JobState, int]:
+        rows = (
+            self._scope.rows(_COUNT_STATES)
+            if user_id is None
+            else self._scope.rows(_COUNT_STATES_OF, {"user": user_id})
+        )
+        counted = {str(state): int(count) for state, count in rows}
+        return {state: counted.get(state.value, 0) for state in JobState}
+
+    def count_paused(self, user_id: UserId | None = None) -> int:
+        if user_id is None:
+            return self._scope.number(_COUNT_PAUSED)
+        return self._scope.number(_COUNT_PAUSED_OF, {"user": user_id})
+
+    def highest_rev(self) -> int:
+        return self._scope.counted(REV)
+
+    def _many(self, statement: sa.Executable, params: Mapping[str, Any]) -> list[Job]:
+        return self._scope.converted(jobs, job_of, self._scope.rows(statement, params))

@@ -1,0 +1,212 @@
+"""What the repositories of one unit of work share: the connection, the counters, and what has to be told afterwards."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+
+from oddaemon.domain.errors import StoreError
+from oddaemon.domain.events import Event
+from oddaemon.store.rows import RawRow
+from oddaemon.store.tables import counters
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Params = Mapping[str, Any]
+
+JOB_NUMBER, REV, EVENT_SEQ = "job_number", "rev", "event_seq"
+
+_ALL_COUNTERS = sa.select(counters.c.name, counters.c.value)
+_SET_COUNTER = (
+    sa.update(counters)
+    .where(counters.c.name == sa.bindparam("counter"))
+    .values(value=sa.bindparam("reached"))
+)
+
+
+class Counters:
+    """The counter rows of one transaction: read once, written once before the commit. The writer holds the database's
+    write lock, so nobody else counts meanwhile."""
+
+    __slots__ = ("_connection", "_stored", "erased", "values")
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._stored: dict[str, int] | None = None
+        self.values: dict[str, int] = {}
+        self.erased = False
+        """Secrets were erased: what still holds them on disk has to go with the commit."""
+
+    def current(self, name: str) -> int:
+        if self._stored is None:
+            self._stored = {row[0]: row[1] for row in self._connection.execute(_ALL_COUNTERS)}
+            self.values = {**self._stored, **self.values}
+        return self.values[name]
+
+    def take(self, name: str) -> int:
+        taken = self.current(name) + 1
+        self.values[name] = taken
+        return taken
+
+    def restore(self, values: dict[str, int]) -> None:
+        """Back to what a savepoint started from."""
+        self.values = {**(self._stored or {}), **values}
+
+    def flush(self) -> None:
+        if self._stored is None:
+            return
+        changed = [
+            {"counter": name, "reached": value}
+            for name, value in self.values.items()
+            if value != self._stored[name]
+        ]
+        if changed:
+            self._connection.execute(_SET_COUNTER, changed)
+
+
+def is_undecodable(error: BaseException) -> bool:
+    """Whether SQLite met text that is not UTF-8, for which it fails the whole statement."""
+    cause = error.orig if isinstance(error, sa.exc.OperationalError) else None
+    return isinstance(cause, sqlite3.OperationalError) and "decode to UTF-8" in str(cause)
+
+
+@contextmanager
+def _undecoded(connection: sa.Connection) -> Iterator[None]:
+    """Text that is not UTF-8 comes as bytes, which is no valid value anywhere: it costs its own row only."""
+
+    def text_or_bytes(raw: bytes) -> str | bytes:
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return raw
+
+    driver = cast("sqlite3.Connection", connection.connection.dbapi_connection)
+    driver.text_factory = text_or_bytes
+    try:
+        yield
+    finally:
+        driver.text_factory = str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A row that could not be converted. `key` are its raw primary key values."""
+
+    table: str
+    key: tuple[Any, ...]
+
+
+class Scope:
+    """One work's use of a transaction."""
+
+    __slots__ = ("_counters", "_rev", "_settle", "connection", "dialect", "events", "suspects")
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        counters: Counters | None = None,
+        settle: Callable[[Scope, Suspect], None] | None = None,
+    ) -> None:
+        """`counters` is None for a read: nothing may be counted, and the database refuses to write. `settle` puts a
+        damaged row away at once; without it, rows are only reported."""
+        self.connection = connection
+        self.dialect = connection.dialect.name
+        self.events: list[Event] = []
+        self.suspects: list[Suspect] = []
+        self._counters = counters
+        self._settle = settle
+        self._rev = 0
+
+    def secrets_erased(self) -> None:
+        """They leave the log of the database, too, as soon as this is committed."""
+        if self._counters is not None:
+            self._counters.erased = True
+
+    @property
+    def read_only(self) -> bool:
+        return self._counters is None
+
+    def run(self, statement: sa.Executable, params: Params | Sequence[Params] | None = None) -> int:
+        """Carries out a write; how many rows it touched."""
+        if self._counters is None:
+            raise StoreError("a read cannot write")
+        return self.connection.execute(statement, params).rowcount
+
+    def insert(self, statement: sa.Executable, params: Params) -> bool:
+        """Carries out an insert that returns what it inserted; whether it did."""
+        if self._counters is None:
+            raise StoreError("a read cannot write")
+        return self.connection.execute(statement, params).first() is not None
+
+    def rows(self, statement: sa.Executable, params: Params | None = None) -> Sequence[RawRow]:
+        try:
+            return self.connection.execute(statement, params).all()
+        except sa.exc.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+        with _undecoded(self.connection):
+            return self.connection.execute(statement, params).all()
+
+    def row(self, statement: sa.Executable, params: Params | None = None) -> RawRow | None:
+        """The first row of a statement that finds at most one."""
+        found = self.rows(statement, params)
+        return found[0] if found else None
+
+    def number(self, statement: sa.Executable, params: Params | None = None) -> int:
+        """The one number of the first row; 0 when there is none."""
+        found = self.connection.execute(statement, params).scalar()
+        return int(found) if found is not None else 0
+
+    def take(self, counter: str) -> int:
+        """The counter's next value."""
+        if self._counters is None:
+            raise StoreError("a read cannot write")
+        return self._counters.take(counter)
+
+    def counted(self, counter: str) -> int:
+        """The counter's present value."""
+        if self._counters is not None:
+            return self._counters.current(counter)
+        return self.number(sa.select(counters.c.value).where(counters.c.name == counter))
+
+    def rev(self) -> int:
+        """The revision of this unit of work: one, however many jobs it changes."""
+        if not self._rev:
+            self._rev = self.take(REV)
+        return self._rev
+
+    def converted(
+        self, table: sa.Table, convert: Callable[[RawRow], T], rows: Iterable[RawRow], keys: int = 1
+    ) -> list[T]:
+        """Every row that can be read; the others are reported. The first `keys` columns are the primary key."""
+        found: list[T] = []
+        for row in rows:
+            try:
+                found.append(convert(row))
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                self.suspect(table, tuple(row[:keys]), error)
+        return found
+
+    def one(
+        self, table: sa.Table, convert: Callable[[RawRow], T], row: RawRow | None, keys: int = 1
+    ) -> T | None:
+        """The row's value; None when there is no row or it cannot be read."""
+        found = self.converted(table, convert, () if row is None else (row,), keys)
+        return found[0] if found else None
+
+    def suspect(self, table: sa.Table, key: tuple[Any, ...], error: Exception) -> None:
+        log.warning(
+            "a stored row cannot be read",
+            extra={"action": "store.row_damaged", "table": table.name, "key": repr(key), "error": str(error)},
+        )
+        found = Suspect(table.name, key)
+        self.suspects.append(found)
+        if self._settle is not None:
+            self._settle(self, found)

@@ -1,0 +1,93 @@
+"""The services over a store in PostgreSQL: a choice of the suites that run over SQLite, and what only a server can do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oddaemon.domain.errors import StoreUnavailable
+from oddaemon.domain.job import JobState
+from tests.faults import test_services
+from tests.integration import test_downloads
+from tests.support import core
+from tests.support.core import house
+from tests.support.proxy import Proxy, proxy_to
+from tests.support.wait import until
+
+
+@pytest.fixture
+def proxy(postgres: str) -> Iterator[Proxy]:
+    with proxy_to(postgres) as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def _every_house_is_on_the_server(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "store_location", lambda _: proxy.url)
+
+
+test_an_add_completes_with_its_file_on_disk = test_downloads.test_an_add_completes_with_its_file_on_disk
+test_fifty_adds_at_once = test_downloads.test_fifty_adds_at_once_make_one_download_and_fifty_claims
+test_rm_leaves_not_one_byte = test_downloads.test_rm_leaves_not_one_byte_and_never_touches_anothers_job
+test_the_user_limit_holds = test_downloads.test_the_user_limit_holds_while_it_runs
+test_kill_9_and_start_again_goes_on = test_downloads.test_kill_9_and_start_again_goes_on
+test_selection_grows = test_downloads.test_selection_grows_without_reopening_others
+test_force_fetches_a_new_generation = (
+    test_downloads.test_force_fetches_a_new_generation_and_keeps_the_old_for_its_claimants
+)
+test_adds_at_once_do_not_pass_the_limit = test_services.test_adds_at_once_do_not_pass_the_limit_of_jobs
+test_attempts_are_counted_through_crashes = test_services.test_attempts_are_counted_through_crashes
+test_wishes_of_two_users = test_services.test_wishes_of_two_users_in_every_order_at_once_never_deadlock
+
+
+async def test_downloads_go_on_while_the_database_is_away(tmp_path: Path, proxy: Proxy) -> None:
+    """Calls fail clearly, the engine downloads on, and when the database is back everything is caught up with: what ran
+    is complete, what waited starts, and nothing has to be started anew."""
+    async with house(tmp_path, per_user=2) as home:
+        running = [
+            await home.add(f"http://sim.invalid/{name}", options={"size": "40000", "rate": "20000"}) for name in "ab"
+        ]
+        waiting = await home.add("http://sim.invalid/c", options={"size": "1000"})
+
+        def sizes() -> list[int]:
+            found = [path.stat().st_size for path in (home.folder / "downloads").glob("*/**/*") if path.is_file()]
+            return [size for size in found if size]
+
+        # active is what the store says before the engine is told
+        await until(lambda: len(sizes()) == 2, what="both to begin")
+        await asyncio.to_thread(proxy.refuse)
+        with pytest.raises(StoreUnavailable):
+            await home.add("http://sim.invalid/d")
+        with pytest.raises(StoreUnavailable):
+            await home.core.downloads.remove(home.admin, waiting.job.id, keep_data=False)
+
+        # both are whole although nobody could be told
+        await until(lambda: sum(sizes()) >= 80_000, what="the downloads to go on")
+        assert home._task is not None
+        assert not home._task.done()
+        await asyncio.to_thread(proxy.serve)
+        for view in (*running, waiting):
+            job = await home.until_state(view, JobState.COMPLETED)
+            assert job.attempts == 0
+        assert len(await home.replicas()) == 3
+
+
+async def test_a_database_that_comes_and_goes_costs_no_job(tmp_path: Path, proxy: Proxy) -> None:
+    async with house(tmp_path, per_user=3) as home:
+        views = [
+            await home.add(f"http://sim.invalid/{number}", options={"size": "9000", "rate": "30000"})
+            for number in range(8)
+        ]
+        for _ in range(6):
+            await asyncio.to_thread(proxy.refuse)
+            await asyncio.sleep(0.15)
+            await asyncio.to_thread(proxy.serve)
+            await asyncio.sleep(0.1)
+        for view in views:
+            job = await home.until_state(view, JobState.COMPLETED, JobState.FAILED)
+            assert job.state is JobState.COMPLETED, job.error
+        assert len(home.directories()) == 8

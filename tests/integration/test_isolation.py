@@ -1,0 +1,475 @@
+"""Nobody sees or touches what is not theirs: every call of every service, by every kind of caller.
+
+`CALLS` is the table. A service's call that is not in it makes `test_every_call_is_in_the_table` fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from oddaemon.app.load_settings import load
+from oddaemon.app.setting_specs import fixed_settings, setting_specs
+from oddaemon.app.system_clock import SystemClock
+from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
+from oddaemon.domain.credentials import KeyId
+from oddaemon.domain.errors import Conflict, NotAllowed, NotFound, OpenDebridError, Unauthenticated
+from oddaemon.domain.events import JobCreated, NodeOnline, is_for
+from oddaemon.domain.job import JobState
+from oddaemon.domain.types import Bytes, EntryId, JobId, ReplicaId, Seconds, UserId
+from oddaemon.domain.user import ALL_SCOPES, Principal, Proof, Role, Scope, UserLimits
+from oddaemon.ports.store import Transaction
+from oddaemon.services.accounts import Accounts
+from oddaemon.services.cache import CacheService
+from oddaemon.services.downloads import DownloadService
+from oddaemon.services.links import LinkPolicy, LinkService
+from oddaemon.services.quotas import Quotas
+from oddaemon.services.runtime_settings import RuntimeSettings
+from oddaemon.services.status import StatusService
+from oddaemon.services.views import AddOrder
+from oddaemon.testing.store_samples import a_job, a_link
+from tests.support.accounts import OWN_UID, PASSWORD, built_accounts
+from tests.support.core import HERE, SIMULATED, House
+
+CONTENT = b"all of it"
+SECRET_NAME = "The owner's own film"
+"""In the name, the path and the source of everything that the owner has: nobody else may come to see it."""
+
+
+@dataclass(slots=True)
+class StillHouse(House):
+    """Nothing happens by itself: what the store holds is what the calls left in it."""
+
+    async def _run(self) -> None:
+        await asyncio.Event().wait()
+
+
+@dataclass(slots=True)
+class Services:
+    home: StillHouse
+    downloads: DownloadService
+    links: LinkService
+    cache: CacheService
+    status: StatusService
+    settings: RuntimeSettings
+    accounts: Accounts
+    quotas: Quotas
+
+    @property
+    def operator(self) -> Awaitable[Principal]:
+        return self.accounts.by_uid(OWN_UID)
+
+    async def someone(self, name: str, role: Role = Role.USER, scopes: frozenset[Scope] = ALL_SCOPES) -> Principal:
+        """A new user, let in by an API key."""
+        operator = await self.operator
+        await self.accounts.add_user(operator, name, role=role, password=PASSWORD)
+        return await self.key_of(name, scopes)
+
+    async def key_of(self, name: str, scopes: frozenset[Scope]) -> Principal:
+        made = await self.accounts.create_key(await self.operator, f"key {uuid4().hex}", scopes, user=name)
+        return await self.accounts.by_api_key(made.secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Things:
+    """What an owner has: names of it, as callers give them."""
+
+    owner: str = "nobody"
+    job: str = "999999"
+    job_id: JobId = field(default_factory=lambda: JobId(uuid4()))
+    failed: JobId = field(default_factory=lambda: JobId(uuid4()))
+    waiting: JobId = field(default_factory=lambda: JobId(uuid4()))
+    link: str = field(default_factory=lambda: str(uuid4()))
+    key: str = field(default_factory=lambda: str(uuid4()))
+    cache_key: str = "aria2:url:" + "0" * 64
+
+    def hidden(self, text: str) -> str:
+        """The text without the names by which it was asked for."""
+        for part in (self.job_id, self.failed, self.waiting, self.owner, self.job, self.link, self.key, self.cache_key):
+            text = text.replace(repr(str(part)), "X")
+        return text
+
+
+async def things_of(services: Services, owner: Principal) -> Things:
+    """A completed job with its content, link and key, a failed one and a waiting one."""
+    home, now = services.home, SystemClock().now()
+    replica_id, entry_id = ReplicaId(uuid4()), EntryId(uuid4())
+    (home.storage.allocate(replica_id) / "1.bin").write_bytes(CONTENT)
+    cache_key = f"simulated:url:{uuid4().hex}{uuid4().hex}"
+    key_id = (await services.accounts.create_key(owner, f"hers {uuid4()}", ALL_SCOPES)).key.id
+
+    def work(tx: Transaction) -> Things:
+        user = tx.users.get(owner.user_id)
+        assert user is not None
+        size = Bytes(len(CONTENT))
+        entry = CacheEntry(
+            id=entry_id, key=cache_key, generation=1, engine=SIMULATED, created_at=now, name=SECRET_NAME,
+            total_size=size, files_known=True, complete_at=now, last_used_at=now,
+        )  # fmt: skip
+        tx.cache.insert_entry(entry)
+        file = EntryFile(index=1, path=f"{SECRET_NAME}.mkv", disk_path="1.bin", size=size, ready=True)
+        tx.cache.put_files(entry_id, [file])
+        tx.cache.insert_replica(
+            Replica(
+                id=replica_id, entry_id=entry_id, node_id=HERE, engine=SIMULATED, created_at=now, updated_at=now,
+                state=ReplicaState.READY,
+            )
+        )  # fmt: skip
+        given: dict[str, Any] = {
+            "source": f"http://origin.test/{uuid4()}", "created_at": now, "updated_at": now, "engine": SIMULATED,
+            "name": SECRET_NAME,
+        }  # fmt: skip
+        done = tx.jobs.insert(
+            a_job(
+                tx, user, **given, state=JobState.COMPLETED, entry_id=entry_id, cache_key=cache_key, node_id=HERE,
+                completed_at=now, size=size, done=size,
+            )
+        )  # fmt: skip
+        failed = tx.jobs.insert(a_job(tx, user, **given, state=JobState.FAILED, completed_at=now))
+        waiting = tx.jobs.insert(a_job(tx, user, **given))
+        link = a_link(
+            done, entry_id=entry_id, replica_id=replica_id, node_id=HERE, path=file.path, created_at=now,
+            expires_at=now + timedelta(days=1),
+        )  # fmt: skip
+        tx.links.insert(link)
+        return Things(
+            owner=user.username, job=str(done.number), job_id=done.id, failed=failed.id, waiting=waiting.id,
+            link=str(link.id), key=str(key_id), cache_key=cache_key,
+        )  # fmt: skip
+
+    return await services.home.store.write(work)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    run: Callable[[Services, Principal, Things], Awaitable[object]]
+    needs: Scope | None
+    """None: for admins alone."""
+    stranger: str = "hidden"
+    """What becomes of a stranger's call. hidden: as for something that does not exist. blind: it succeeds, and shows
+    and changes nothing of the owner's."""
+
+
+def d(run: Callable[[DownloadService, Principal, Things], Awaitable[object]], needs: Scope, stranger: str = "hidden") -> Call:  # noqa: E501
+    return Call(lambda services, who, it: run(services.downloads, who, it), needs, stranger)
+
+
+def a(run: Callable[[Accounts, Principal, Things], Awaitable[object]], needs: Scope | None, stranger: str = "hidden") -> Call:  # noqa: E501
+    return Call(lambda services, who, it: run(services.accounts, who, it), needs, stranger)
+
+
+async def in_conflict(call: Awaitable[object]) -> object:
+    """Of a call that nobody can have carried out: who may not even ask is told that, everybody else why not."""
+    try:
+        return await call
+    except Conflict as error:
+        return str(error)
+
+
+LISTED: Mapping[str, Any] = {"filter": "", "sort": "", "offset": 0, "limit": 100}
+CALLS: Mapping[str, Call] = {
+    "downloads.add": d(lambda s, who, it: s.add(who, AddOrder(source=f"http://x.test/{uuid4()}")), Scope.JOBS, "blind"),
+    "downloads.page": d(lambda s, who, it: s.page(who, **LISTED, include_old=True), Scope.READ, "blind"),
+    "downloads.numbers": d(lambda s, who, it: s.numbers(who, **LISTED, include_old=True), Scope.READ, "blind"),
+    "downloads.views": d(lambda s, who, it: s.views(who, range(1000)), Scope.READ, "blind"),
+    "downloads.pick": d(lambda s, who, it: s.pick(who, [], all_jobs=True), Scope.READ, "blind"),
+    "downloads.pick by id": d(lambda s, who, it: s.pick(who, [it.job, "1-900"]), Scope.READ, "blind"),
+    "downloads.get": d(lambda s, who, it: s.get(who, it.job), Scope.READ),
+    "downloads.get by id": d(lambda s, who, it: s.get(who, str(it.job_id)), Scope.READ),
+    "downloads.files": d(lambda s, who, it: s.files(who, it.job, offset=0, limit=9), Scope.READ),
+    "downloads.peers": d(lambda s, who, it: s.peers(who, it.job), Scope.READ),
+    "downloads.engine_raw": d(lambda s, who, it: s.engine_raw(who, it.job), Scope.READ),
+    "downloads.pause": d(lambda s, who, it: s.pause(who, it.waiting), Scope.JOBS),
+    "downloads.pause, dry": d(lambda s, who, it: s.pause(who, it.waiting, dry_run=True), Scope.JOBS),
+    "downloads.resume": d(lambda s, who, it: s.resume(who, it.waiting), Scope.JOBS),
+    "downloads.cancel": d(lambda s, who, it: s.cancel(who, it.waiting), Scope.JOBS),
+    "downloads.retry": d(lambda s, who, it: s.retry(who, it.failed), Scope.JOBS),
+    "downloads.set": d(lambda s, who, it: s.set(who, it.job_id, ["name=mine"]), Scope.JOBS),
+    "downloads.select": d(lambda s, who, it: s.select(who, it.job, "1"), Scope.JOBS),
+    "downloads.remove": d(lambda s, who, it: s.remove(who, it.job_id, keep_data=False), Scope.JOBS),
+    "downloads.remove, dry": d(lambda s, who, it: s.remove(who, it.job_id, keep_data=False, dry_run=True), Scope.JOBS),
+    "downloads.probe": d(
+        lambda s, who, it: s.probe(who, "http://x.test/a", torrent=None, engine="simulated", options={},
+                                   deadline=Seconds(20)), Scope.JOBS, "blind",
+    ),
+    "links.create": Call(lambda s, who, it: s.links.create(who, it.job), Scope.JOBS),
+    "links.page": Call(lambda s, who, it: s.links.page(who, id=None, offset=0, limit=99), Scope.READ, "blind"),
+    "links.page of a job": Call(lambda s, who, it: s.links.page(who, id=it.job, offset=0, limit=99), Scope.READ),
+    "links.revoke": Call(lambda s, who, it: s.links.revoke(who, [it.link]), Scope.JOBS),
+    "links.revoke of a job": Call(lambda s, who, it: s.links.revoke(who, [], job=it.job), Scope.JOBS),
+    "cache.page": Call(lambda s, who, it: s.cache.page(who, **LISTED), Scope.READ, "blind"),
+    "cache.page of a key": Call(lambda s, who, it: s.cache.page(who, **LISTED, key=it.cache_key), Scope.READ),
+    "cache.pin": Call(lambda s, who, it: s.cache.pin(who, [it.cache_key], pinned=True), None),
+    "cache.remove": Call(lambda s, who, it: s.cache.remove(who, [it.cache_key], dry_run=False), None),
+    "cache.cleanup": Call(
+        lambda s, who, it: s.cache.cleanup(who, older=None, until_free=None, node="", dry_run=False, verify=False), None
+    ),
+    "status.status": Call(lambda s, who, it: s.status.status(who), Scope.READ, "blind"),
+    "status.engines": Call(lambda s, who, it: s.status.engines(who), Scope.READ, "blind"),
+    "status.test_engine": Call(lambda s, who, it: s.status.test_engine(who, "simulated"), Scope.READ, "blind"),
+    "status.node_named": Call(lambda s, who, it: s.status.node_named(who, HERE), None),
+    "status.remove_node": Call(lambda s, who, it: in_conflict(s.status.remove_node(who, HERE)), None),
+    "settings.one": Call(lambda s, who, it: s.settings.one(who, "limits.retries"), None),
+    "settings.list": Call(lambda s, who, it: s.settings.list(who), None),
+    "settings.set": Call(lambda s, who, it: s.settings.set(who, {"limits.retries": "9"}), None),
+    "settings.unset": Call(lambda s, who, it: s.settings.unset(who, ["limits.retries"]), None),
+    "quotas.usage": Call(lambda s, who, it: s.quotas.usage(who, it.owner), Scope.READ),
+    "accounts.users": a(lambda s, who, it: s.users(who), None),
+    "accounts.user": a(lambda s, who, it: s.user(who, it.owner), Scope.READ),
+    "accounts.add_user": a(lambda s, who, it: s.add_user(who, f"n{uuid4().hex[:9]}"), None),
+    "accounts.set_own_password": a(lambda s, who, it: s.set_own_password(who, PASSWORD, "another one"), Scope.ADMIN, "blind"),  # noqa: E501
+    "accounts.set_password": a(lambda s, who, it: s.set_password(who, it.owner, "another one"), None),
+    "accounts.set_role": a(lambda s, who, it: s.set_role(who, it.owner, Role.ADMIN), None),
+    "accounts.set_active": a(lambda s, who, it: s.set_active(who, it.owner, False), None),
+    "accounts.link_uid": a(lambda s, who, it: s.link_uid(who, it.owner, 4242), None),
+    "accounts.set_limits": a(lambda s, who, it: s.set_limits(who, it.owner, UserLimits(jobs=3)), None),
+    "accounts.invite": a(lambda s, who, it: s.invite(who, ttl=Seconds(3600)), None),
+    "accounts.remove_user": a(lambda s, who, it: s.remove_user(who, it.owner, keep_jobs=False), None),
+    "accounts.create_key": a(lambda s, who, it: s.create_key(who, uuid4().hex, ALL_SCOPES, user=it.owner), Scope.ADMIN),
+    "accounts.list_keys": a(lambda s, who, it: s.list_keys(who, it.owner), Scope.READ),
+    "accounts.list_keys, own": a(lambda s, who, it: s.list_keys(who), Scope.READ, "blind"),
+    "accounts.rotate_key": a(lambda s, who, it: s.rotate_key(who, it.key), Scope.ADMIN),
+    "accounts.regenerate_key": a(lambda s, who, it: s.regenerate_key(who, "tv"), Scope.ADMIN, "blind"),
+    "accounts.change_user": a(lambda s, who, it: s.change_user(who, it.owner, active=False, limits={"jobs": 3}), None),
+    "accounts.revoke_key": a(lambda s, who, it: s.revoke_key(who, it.key), Scope.ADMIN),
+    "accounts.revoke_everything of one": a(lambda s, who, it: s.revoke_everything(who, it.owner), Scope.ADMIN),
+    "accounts.revoke_everything": a(lambda s, who, it: s.revoke_everything(who), None),
+    "accounts.rotate_secret": a(lambda s, who, it: s.rotate_secret(who), None),
+}  # fmt: skip
+NEEDS_NOBODY = {
+    # how callers come to be known, and their own end
+    "accounts.by_api_key", "accounts.by_access_token", "accounts.by_uid", "accounts.login", "accounts.refresh",
+    "accounts.register", "accounts.logout", "accounts.ended", "accounts.run", "accounts.tidy",
+    # which engines there are, and what leads whoever has a link's token to the file server
+    "downloads.engine", "links.place",
+    # the daemon's own
+    "links.serve_on", "links.node_key", "links.push_revocations", "links.revoked", "links.content", "links.use",
+    "links.record_usage", "links.trim", "cache.evict", "settings.load", "settings.value", "settings.values",
+    "settings.stored", "settings.on_change", "settings.refix", "quotas.load", "quotas.note", "quotas.of",
+    "quotas.everybodys", "status.nodes",
+}  # fmt: skip
+
+
+def test_every_call_is_in_the_table() -> None:
+    kinds = {"downloads": DownloadService, "links": LinkService, "cache": CacheService, "status": StatusService,
+             "settings": RuntimeSettings, "accounts": Accounts, "quotas": Quotas}  # fmt: skip
+    public = {
+        f"{place}.{name}"
+        for place, kind in kinds.items()
+        for name, _ in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and name not in getattr(kind, "__dataclass_fields__", ())
+    }
+    assert public == {name.partition(" ")[0].rstrip(",") for name in CALLS} | NEEDS_NOBODY
+
+
+@contextlib.asynccontextmanager
+async def services(folder: Path) -> AsyncIterator[Services]:
+    home = StillHouse(folder)
+    await home.start()
+    clock, store, inner = SystemClock(), home.store, home.core
+    specs = {SIMULATED: home.agent.engines[SIMULATED].capabilities.options}
+
+    async def none(_: object) -> dict[ReplicaId, Bytes]:
+        return {}
+
+    class Files:
+        async def revoke(self, links: object) -> None:
+            pass
+
+    links = LinkService(store=store, clock=clock, policy=LinkPolicy)
+    links.serve_on(HERE, "http://127.0.0.1:1", Files())
+    loaded = load(environ={})
+    settings = RuntimeSettings(store, clock, setting_specs(loaded), fixed_settings(loaded))
+    await settings.load()
+    built = Services(
+        home=home, downloads=inner.downloads, links=links,
+        cache=CacheService(
+            store=store, clock=clock, nodes=lambda: [home.agent], wake=lambda _: None, settle=none, in_use=lambda: (),
+            measure=none,
+        ),
+        status=StatusService(
+            store=store, clock=clock, board=inner.board, reconciler=inner.reconciler, node=lambda _: home.agent,
+            limits=lambda: home.limits, option_specs=lambda: specs, version="1", started_at=clock.now(),
+        ),
+        settings=settings, accounts=built_accounts(store, clock),
+        quotas=Quotas(store=store, clock=clock, limits=lambda: home.limits),
+    )  # fmt: skip
+    inner.board.nodes[HERE] = await home.agent.snapshot()
+    try:
+        yield built
+    finally:
+        built.accounts.passwords.close()
+        await home.crash()
+
+
+def rows(folder: Path, owner: UserId) -> dict[str, list[Any]]:
+    """All that is the owner's and all that is nobody's, as the database has it. (What the caller did for itself, and
+    who was seen when, is not.)"""
+    mine = {"users": "id", "jobs": "user_id", "download_links": "user_id", "api_keys": "user_id", "sessions": "user_id"}
+    mine["served_bytes"] = "user_id"
+    everybodys = ("cache_entries", "entry_files", "replicas", "settings", "secrets", "invitations", "quarantine")
+    with contextlib.closing(sqlite3.connect(folder / "opendebrid.db")) as connection:
+        found = {}
+        for table in (*mine, *everybodys):
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            shown = ", ".join(f'"{name}"' for name in columns if name not in {"last_seen_at", "last_used_at"})
+            where = f"WHERE {mine[table]} = '{owner.hex}'" if table in mine else ""
+            found[table] = sorted(connection.execute(f"SELECT {shown} FROM {table} {where}"), key=repr)
+    assert found["users"], "the owner's rows are not found"
+    return found
+
+
+async def outcome(call: Call, services: Services, who: Principal, it: Things) -> object:
+    """The answer, or the error."""
+    try:
+        return await call.run(services, who, it)
+    except OpenDebridError as error:
+        return error
+
+
+async def test_nobody_gets_at_what_is_not_theirs(tmp_path: Path) -> None:
+    """Strangers, credentials that lack the scope, and those that were let in before their access ended."""
+    async with services(tmp_path) as built:
+        owner, stranger = await built.someone("owner"), await built.someone("stranger")
+        admin = await built.someone("boss", Role.ADMIN)
+        it, missing = await things_of(built, owner), Things()
+        lesser = {
+            Scope.READ: [replace(owner, scopes=frozenset())],
+            Scope.JOBS: [await built.key_of("owner", frozenset({Scope.READ}))],
+            Scope.ADMIN: [
+                await built.key_of("owner", frozenset({Scope.READ, Scope.JOBS})),
+                await built.key_of("owner", frozenset({Scope.JOBS})),
+            ],
+            None: [owner, await built.key_of("boss", frozenset({Scope.READ, Scope.JOBS}))],
+        }
+        before = rows(tmp_path, owner.user_id)
+        for name, call in CALLS.items():
+            told = await outcome(call, built, stranger, it)
+            if call.needs is None:
+                assert isinstance(told, NotAllowed), (name, told)
+            elif call.stranger == "hidden":
+                absent = await outcome(call, built, stranger, missing)
+                assert isinstance(told, NotFound), (name, told)
+                assert isinstance(absent, NotFound), (name, absent)
+                assert it.hidden(str(told)) == missing.hidden(str(absent)), name
+                assert (told.hint, told.details) == (absent.hint, absent.details), name
+            else:
+                assert not isinstance(told, OpenDebridError), (name, told)
+                for of_the_owner in (SECRET_NAME, str(owner.user_id), repr(it.job_id), it.link, it.key, it.cache_key):
+                    assert of_the_owner not in repr(told), name
+            for who in lesser[call.needs]:
+                error = await outcome(call, built, who, it)
+                assert isinstance(error, NotAllowed), (name, who.scopes, error)
+                if call.needs is not None:
+                    assert str(call.needs) in str(error), name
+            if name == "accounts.set_own_password":
+                stranger = await built.key_of("stranger", ALL_SCOPES)  # its old one has just died
+            assert rows(tmp_path, owner.user_id) == before, name
+        # an admin whose key may only look does not even look at what others have
+        looking = await built.key_of("boss", frozenset({Scope.READ}))
+        assert isinstance(await outcome(CALLS["downloads.get"], built, looking, it), NotFound)
+        assert SECRET_NAME not in repr(await outcome(CALLS["downloads.page"], built, looking, it))
+        assert SECRET_NAME in repr(await outcome(CALLS["downloads.page"], built, admin, it))
+
+
+async def test_owners_and_admins_may(tmp_path: Path) -> None:
+    """The owner with just the scope that the call needs. What a call may have ended is made anew for the next."""
+    async with services(tmp_path) as built:
+        for role in (Role.USER, Role.ADMIN):
+            owner: Principal | None = None
+            admin: Principal | None = None
+            it = Things()
+            for number, (name, call) in enumerate(CALLS.items()):
+                if role is Role.USER and call.needs is None:
+                    continue
+                if owner is None:
+                    owner = await built.someone(f"owner{number}{role}")
+                    admin = await built.someone(f"boss{number}", role) if role is Role.ADMIN else None
+                    it = await things_of(built, owner)
+                who = admin or replace(owner, scopes=frozenset({call.needs or Scope.ADMIN}))
+                told = await outcome(call, built, who, it)
+                assert not isinstance(told, OpenDebridError), (name, role, told)
+                if call.needs is Scope.JOBS:
+                    it = await things_of(built, owner)
+                elif call.needs is not Scope.READ:
+                    owner = None
+
+
+ENDED: Mapping[str, Callable[[Services, Principal], Awaitable[object]]] = {
+    "disabled": lambda s, who: _by_the_operator(s, lambda boss: s.accounts.set_active(boss, who.username, False)),
+    "key revoked": lambda s, who: s.accounts.revoke_key(who, str(who.credential)),
+    "removed": lambda s, who: _by_the_operator(s, lambda boss: s.accounts.remove_user(boss, who.username, keep_jobs=True)),  # noqa: E501
+}
+
+
+async def _by_the_operator(services: Services, call: Callable[[Principal], Awaitable[object]]) -> None:
+    await call(await services.operator)
+
+
+@pytest.mark.parametrize("how", ENDED)
+async def test_who_was_let_in_before_its_access_ended_makes_nothing_any_more(tmp_path: Path, how: str) -> None:
+    """No job, link, key or invitation that would outlive it."""
+    async with services(tmp_path) as built:
+        owner = await built.someone("owner", Role.ADMIN)
+        it = await things_of(built, owner)
+        await ENDED[how](built, owner)
+        before = await built.home.store.read(_counted)
+        for name in ("downloads.add", "links.create", "accounts.create_key", "accounts.invite", "accounts.add_user"):
+            error = await outcome(CALLS[name], built, owner, it)
+            assert isinstance(error, Unauthenticated), (name, error)
+        assert await built.home.store.read(_counted) == before
+
+
+def _counted(tx: Transaction) -> tuple[int, int, int]:
+    return (
+        len(tx.jobs.by_numbers(range(1000))), tx.links.of_user(None, offset=0, limit=1).total, len(tx.users.all())
+    )  # fmt: skip
+
+
+async def test_nobody_a_disabled_user_and_an_expired_key_are_not_let_in(tmp_path: Path) -> None:
+    async with services(tmp_path) as built:
+        accounts = built.accounts
+        await built.someone("owner")
+        made = await accounts.create_key(await built.operator, "kept", ALL_SCOPES, user="owner")
+        tokens = await accounts.login("owner", PASSWORD, address="192.0.2.1")
+        for nobody in ("", "x", f"odk_{uuid4().hex}_{'A' * 43}"):
+            with pytest.raises(Unauthenticated):
+                await accounts.by_api_key(nobody)
+            with pytest.raises(Unauthenticated):
+                await accounts.by_access_token(nobody)
+        past = SystemClock().now() - timedelta(seconds=1)
+        await built.home.store.write(lambda tx: tx.api_keys.renew(made.key.id, made.key.digest, past))
+        with pytest.raises(Unauthenticated):
+            await accounts.by_api_key(made.secret)
+        await built.home.store.write(lambda tx: tx.api_keys.renew(KeyId(made.key.id), made.key.digest, None))
+        await accounts.by_api_key(made.secret)
+        await accounts.set_active(await built.operator, "owner", False)
+        for call in (
+            accounts.by_api_key(made.secret), accounts.by_access_token(tokens.access_token),
+            accounts.login("owner", PASSWORD, address="192.0.2.1"), accounts.refresh(tokens.refresh_token),
+        ):  # fmt: skip
+            with pytest.raises(Unauthenticated):
+                await call
+
+
+def test_events_are_for_whom_they_concern() -> None:
+    ann = Principal(user_id=UserId(uuid4()), username="ann", role=Role.USER, proof=Proof.LOCAL)
+    admin = Principal(user_id=UserId(uuid4()), username="boss", role=Role.ADMIN, proof=Proof.LOCAL)
+    now = SystemClock().now()
+    hers, his, nobodys = (
+        JobCreated(at=now, user_id=ann.user_id), JobCreated(at=now, user_id=UserId(uuid4())), NodeOnline(at=now)
+    )  # fmt: skip
+    assert [is_for(event, ann) for event in (hers, his, nobodys)] == [True, False, False]
+    assert [is_for(event, admin) for event in (hers, his, nobodys)] == [True, True, True]
+    reading = replace(admin, scopes=frozenset({Scope.READ}))
+    assert not is_for(his, reading)

@@ -1,0 +1,161 @@
+"""What odctl says to people, and how it ends, where the two could be misunderstood."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from grpclib.const import Status
+from odproto.gen.opendebrid.common import v1 as common
+from odproto.gen.opendebrid.control import v1 as pb
+
+from odctl.cli.sources import MAX_PRIORITY
+from oddaemon.services import orders
+from tests.support.fake_control import COMPLETED, FAILED, FakeControl, job
+from tests.support.odctl_shell import Shell
+from tests.support.wait import until
+
+
+async def test_several_jobs_are_one_line_and_one_has_its_name(odctl: Shell, control: FakeControl) -> None:
+    assert (await odctl("pause", "1", "2")).out == "paused 2 jobs\n"
+    assert (await odctl("cancel", "1")).out == "cancelled 1  job 1\n"
+    assert (await odctl("rm", "1", "2")).out == "removed 2 jobs  (2.0 KiB)\n"
+    control.jobs[1].attempts = 1
+    assert (await odctl("retry", "1")).out == "1 queued again (attempt 2)  job 1\n"
+
+
+async def test_wait_is_silent_but_for_a_last_line(odctl: Shell, control: FakeControl) -> None:
+    child = await odctl.start("wait", "1", "2")
+    await until(lambda: bool(control.watching), what="the watch")
+    control.change(1, progress=0.75)
+    control.change(1, state=COMPLETED, progress=1.0)
+    assert await asyncio.wait_for(child.communicate(), 60) == (b"1  completed  job 1\n2  completed  job 2\n", b"")
+
+
+async def test_wait_for_any_is_content_with_one(odctl: Shell, control: FakeControl) -> None:
+    control.jobs[3] = job(3, state=FAILED)
+    assert (await odctl("wait", "1", "2", "3", "--any")).code == 0
+    assert (await odctl("wait", "1", "3", "--any")).code == 7
+
+
+async def test_get_with_wait_says_that_the_job_failed(odctl: Shell, control: FakeControl) -> None:
+    control.jobs[3] = job(3, state=FAILED)
+    assert [(await odctl("get", "3", *words)).code for words in ((), ("--wait",))] == [9, 7]
+
+
+async def test_why_does_not_say_the_state_again_and_tells_local_time(odctl: Shell, control: FakeControl) -> None:
+    at = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+    control.jobs[1] = job(
+        1, state=common.JobState.QUEUED, hold=common.Hold.USER, reason=common.Reason(code="PAUSED", message="paused")
+    )
+    assert "why" not in (await odctl("show", "1")).out
+    until_then = common.Reason(code="PAUSED_UNTIL", message="paused until 2026-01-31 12:00 UTC", retry_at=at)
+    control.jobs[1].reason = until_then
+    assert "paused until 2026-01-31 14:00:00\n" in (await odctl("show", "1", TZ="UTC-2")).out
+    assert "paused until 2026-01-31 14:00:00\n" in (await odctl("ls", TZ="UTC-2")).out
+
+
+async def test_columns_look_as_in_the_list(odctl: Shell, control: FakeControl) -> None:
+    assert (await odctl("ls", "--columns", "id,size,state")).out.splitlines()[1] == " 1  1000 B  active"
+    assert (await odctl("ls", "--columns", "id,size", "-o", "csv")).out == "id,size\n1,1000\n2,1000\n"
+    assert (await odctl("ls", "--columns", "nonsense")).code == 2
+
+
+async def test_errors_say_where_in_the_source(odctl: Shell, control: FakeControl) -> None:
+    error = common.Error(code="INVALID_FILTER", message="expected field=value", details='{"position": 13}')
+    control.refuse["list_jobs"] = (Status.INVALID_ARGUMENT, error)
+    assert (await odctl("ls", "x")).err == "odctl: expected field=value (at character 14)\n"
+
+
+async def test_json_has_null_for_what_is_unknown_and_lists_where_there_may_be_several(
+    odctl: Shell, control: FakeControl
+) -> None:
+    assert (await odctl("probe", "http://h/x", "--json")).json[0]["files"][0]["job"] is None
+    assert (await odctl("show", "1", "--json")).json[0]["placement"] is None
+    assert [one["name"] for one in (await odctl("engines", "test", "aria2", "--json")).json] == ["aria2"]
+    assert [one["pinned"] for one in (await odctl("cache", "pin", "k", "--json")).json] == [True]
+
+
+async def test_a_probe_names_the_origin_s_answer_as_a_job_does(odctl: Shell, control: FakeControl) -> None:
+    details = json.dumps({"failure": {"code": "ORIGIN_GONE", "message": "404", "retryable": False}})
+    error = common.Error(code="ENGINE_FAILED", message="the origin answered 404", details=details)
+    control.refuse["probe"] = (Status.ABORTED, error)
+    answer = await odctl("probe", "http://h/x", "--json")
+    assert (answer.code, answer.errors[0]["code"]) == (9, "ORIGIN_GONE")
+
+
+async def test_probe_reads_stdin_and_looks_at_several_at_once(odctl: Shell, control: FakeControl) -> None:
+    control.probes_together = 3
+    answer = await odctl("probe", "-", "--json", stdin=b"http://a/\n# no\nfile:///x\nhttp://b/\nhttp://c/\n")
+    assert [one["input"] for one in answer.json] == ["http://a/", "http://b/", "http://c/"]
+    assert (answer.code, answer.errors[0]["details"]["input"]) == (6, "file:///x")
+
+
+async def test_each_key_of_a_removal_has_its_own_answer(odctl: Shell, control: FakeControl) -> None:
+    answer = await odctl("cache", "rm", "a", "missing", "b")
+    assert (answer.code, [line.split()[1] for line in answer.out.splitlines()]) == (6, ["a", "b"])
+    assert "missing" in answer.err
+    control.refuse["remove_cache"] = (Status.ABORTED, common.Error(code="CONFLICT", message="it is pinned"))
+    assert (await odctl("cache", "rm", "a", "b")).err == "odctl: a: it is pinned\nodctl: b: it is pinned\n"
+
+
+async def test_the_plan_of_a_cleanup_stands_above_its_question(odctl: Shell, control: FakeControl) -> None:
+    answer = await odctl("cache", "cleanup", "--older", "1d")
+    assert answer.code == 2
+    plan, question = answer.err.splitlines()[:2]
+    assert (plan.split()[:2], "this needs a confirmation" in question) == (["would", "remove"], True)
+
+
+async def test_a_cache_entry_is_told_in_words(odctl: Shell, control: FakeControl) -> None:
+    told = (await odctl("cache", "show", "k")).out
+    assert "size       10 B\n" in told
+    assert "{" not in told
+
+
+async def test_stopping_what_does_not_run_is_done_already(odctl: Shell) -> None:
+    answer = await odctl("daemon", "stop", "--json")
+    assert (answer.code, answer.json["state"], answer.err) == (0, "stopped", "")
+
+
+async def test_filters_are_combined_and_switches_can_be_off(odctl: Shell, control: FakeControl) -> None:
+    assert (await odctl("rm", "-f", "state=active", "-f", "tag=x", "-y")).code == 0
+    assert control.asked("remove_jobs").selector.filter == "state=active tag=x"
+    control.refuse["list_jobs"] = (Status.ABORTED, common.Error(code="CONFLICT", message="no"))
+    assert "Traceback" not in (await odctl("ls", ODCTL_DEBUG="0")).err
+    assert "Traceback" in (await odctl("ls", ODCTL_DEBUG="1")).err
+
+
+async def test_a_change_that_no_key_can_be_is_told(odctl: Shell, control: FakeControl) -> None:
+    for word, meant in (("PRIORITY=high", "priority=high"), ("foo-bar=1", "foo_bar=1")):
+        answer = await odctl("set", "1", word)
+        assert (answer.code, f"did you mean {meant}" in answer.err) == (2, True)
+    assert [name for name, _ in control.calls] == []
+    assert MAX_PRIORITY == orders.MAX_PRIORITY
+    assert (await odctl("add", "http://h/x", "-p", str(MAX_PRIORITY + 1))).code == 2
+
+
+async def test_the_note_below_files_counts_all_of_them(odctl: Shell, control: FakeControl) -> None:
+    control.files[1] = [
+        common.File(job=1, index=at, path=name, size=1, ready=True, selected=at < 3)
+        for at, name in enumerate(("a.txt", "b.txt", "c.nfo"), start=1)
+    ]
+    assert (await odctl("files", "1", "-f", "*.txt")).err == "2 of 3 files fit\n2 of 3 selected: 1,2\n"
+
+
+async def test_a_detached_player_is_named_and_leaves_no_list_behind(
+    odctl: Shell, control: FakeControl, tmp_path: Path
+) -> None:
+    control.links = [pb.Link(job=1, index=1, path="a.mkv", url="http://h/x", content_type="video/x-matroska")]
+    player = tmp_path / "mpv"
+    player.write_text('#!/bin/sh\ncat "$1" > seen.part && mv seen.part seen\nwhile [ ! -e end ]; do sleep 0.05; done\n')
+    player.chmod(0o755)
+    answer = await odctl("play", "1", "--player", str(player), "--detach", "--json", TMPDIR=str(tmp_path))
+    assert (answer.code, answer.json["player"], answer.json["urls"]) == (0, "mpv", ["http://h/x"])
+    await until(lambda: (tmp_path / "seen").exists(), what="the player")
+    assert "http://h/x" in (tmp_path / "seen").read_text()
+    os.kill(answer.json["pid"], 0)
+    (tmp_path / "end").touch()
+    await until(lambda: not list(tmp_path.glob("odctl-*.m3u")), what="the list to go")

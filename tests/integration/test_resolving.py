@@ -1,0 +1,96 @@
+"""Finding out engine and key in the background: who waits for whom, and what ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from oddaemon.domain.job import JobState
+from oddaemon.domain.source import Source
+from oddaemon.domain.types import EngineName
+from oddaemon.ports.engine import KeyResolution
+from oddaemon.services import resolver
+from oddaemon.services.node_agent import NodeAgent
+from tests.support.core import SIMULATED, house
+from tests.support.wait import until
+
+URL = "http://origin.invalid/file.bin"
+
+
+class Hanging:
+    """Questions that are never answered. `open` are those that nobody has given up."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.most = 0
+
+    async def wait(self) -> None:
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.open -= 1
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Hanging:
+    """Every extraction hangs."""
+    hanging = Hanging()
+
+    async def extract(_: NodeAgent, engine: EngineName, source: Source, options: Mapping[str, str]) -> KeyResolution:
+        await hanging.wait()
+        raise AssertionError
+
+    monkeypatch.setattr(NodeAgent, "resolve_cache_key", extract)
+    return hanging
+
+
+@pytest.fixture
+def origins(monkeypatch: pytest.MonkeyPatch) -> Hanging:
+    """Origins whose URL says so hang; all others give a file."""
+    hanging = Hanging()
+
+    async def look(_: NodeAgent, source: Source, options: Mapping[str, str]) -> bool:
+        if "hang" in source.uri:
+            await hanging.wait()
+        return False
+
+    monkeypatch.setattr(NodeAgent, "looks_like_page", look)
+    monkeypatch.setattr(resolver, "ARIA2", SIMULATED)
+    return hanging
+
+
+@pytest.mark.parametrize("wish", ["cancel", "remove", "pause"])
+async def test_what_ends_a_job_ends_its_extraction(tmp_path: Path, pages: Hanging, wish: str) -> None:
+    async with house(tmp_path) as home:
+        views = [await home.add(f"{URL}{n}") for n in range(resolver.EXTRACTIONS)]
+        await until(lambda: pages.open == resolver.EXTRACTIONS)
+        for view in views:
+            keep = {"keep_data": False} if wish == "remove" else {}
+            await getattr(home.core.downloads, wish)(home.admin, view.job.id, **keep)
+        await until(lambda: pages.open == 0)
+        again = await home.add(f"{URL}again")
+        await until(lambda: pages.open == 1)
+        await home.core.downloads.cancel(home.admin, again.job.id)
+
+
+async def test_only_so_many_extractions_run_at_a_time(tmp_path: Path, pages: Hanging, origins: Hanging) -> None:
+    async with house(tmp_path) as home:
+        for n in range(2 * resolver.EXTRACTIONS):
+            await home.add(f"{URL}{n}", engine="simulated" if n % 2 else "")
+        await until(lambda: pages.open == resolver.EXTRACTIONS)
+        await home.add(f"{URL}last", engine="")
+        assert pages.most == resolver.EXTRACTIONS
+
+
+async def test_origins_that_hang_hold_up_nobody_else(tmp_path: Path, origins: Hanging) -> None:
+    async with house(tmp_path) as home:
+        for n in range(8):
+            await home.add(f"http://origin.invalid/hang{n}", engine="")
+        await until(lambda: origins.open == 8)
+        good = await home.add(URL, engine="", options={"size": "5000"})
+        await home.until_state(good, JobState.COMPLETED)

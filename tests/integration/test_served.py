@@ -1,0 +1,118 @@
+"""Bytes that a user's links give in a day, over the real store, with a clock of our own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from oddaemon.domain.types import Bytes, JobId, LinkId, UserId
+from oddaemon.ports.store import Store, Transaction
+from oddaemon.services.links import LinkPolicy, LinkService
+from oddaemon.services.served import DailyServing, day_of, next_day
+from oddaemon.store.migrate import open_store
+from oddaemon.testing.fakes import ManualClock
+from oddaemon.testing.store_samples import a_job, a_link, a_user, an_entry
+
+EVENING = datetime(2026, 3, 1, 23, 59, 50, tzinfo=UTC)
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[Store]:
+    store = await open_store(folder / "store.db")
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("at", [EVENING, MIDNIGHT, datetime(2024, 2, 29, 12, tzinfo=UTC)])
+def test_a_day_is_that_of_utc(at: datetime) -> None:
+    assert day_of(at) == (at.date() - datetime(1970, 1, 1, tzinfo=UTC).date()).days
+    assert next_day(at).date().toordinal() == at.date().toordinal() + 1
+    assert next_day(at).time().isoformat() == "00:00:00"
+
+
+async def test_what_is_counted_holds_until_midnight_also_over_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock(EVENING)
+    most: dict[UserId, Bytes] = {}
+    pushed: list[Mapping[UserId, datetime]] = []
+
+    async with opened(tmp_path) as store:
+        ann, bob = a_user(), a_user()
+
+        def fill(tx: Transaction) -> dict[str, LinkId]:
+            entry = an_entry()
+            tx.cache.insert_entry(entry)
+            made = {}
+            for name, user in (("ann", ann), ("bob", bob)):
+                tx.users.insert(user)
+                job = tx.jobs.insert(a_job(tx, user))
+                links = [a_link(job, entry_id=entry.id) for _ in range(2)]
+                for place, link in enumerate(links):
+                    tx.links.insert(link)
+                    made[f"{name}{place}"] = link.id
+            return made
+
+        links = await store.write(fill)
+
+        def serving() -> DailyServing:
+            return DailyServing(
+                store=store, clock=clock, most=lambda user: most.get(user, Bytes(100)), anybody=lambda: True,
+                spend=pushed.append,
+            )  # fmt: skip
+
+        service, daily = LinkService(store=store, clock=clock, policy=LinkPolicy), serving()
+
+        async def give(**counts: int) -> None:
+            await service.record_usage({links[name]: (1, Bytes(count)) for name, count in counts.items()})
+            await daily.look()
+
+        await give(ann0=60, ann1=39, bob0=50)
+        assert pushed == []
+        # whatever link it was by, and also when its job was removed meanwhile
+        await store.write(lambda tx: tx.jobs.delete(job_of(tx, links["ann1"])))
+        await give(ann1=1, bob1=49)
+        assert pushed.pop() == {ann.id: MIDNIGHT}
+        # told once, and of a link that nobody knows nothing is counted
+        await service.record_usage({LinkId(ann.id): (1, Bytes(10**6))})
+        await daily.look()
+        assert pushed == []
+        # own limits hold at once
+        most[ann.id] = Bytes(101)
+        await daily.look()
+        assert pushed.pop() == {}
+        most[bob.id] = Bytes(10)
+        await daily.look()
+        assert pushed.pop() == {bob.id: MIDNIGHT}
+        most[bob.id] = Bytes(0)
+        await daily.look()
+        assert pushed.pop() == {}
+        most.clear()
+        # a restart forgets nothing
+        daily = serving()
+        await daily.look()
+        assert pushed.pop() == {ann.id: MIDNIGHT}
+        # the next day is a new one
+        await clock.advance(10)
+        await give(ann0=99, bob0=1)
+        assert pushed.pop() == {}
+        await give(ann0=1)
+        assert pushed.pop() == {ann.id: datetime(2026, 3, 3, tzinfo=UTC)}
+        # and of a removed user nothing is kept or counted any more
+        await store.write(lambda tx: tx.jobs.delete(job_of(tx, links["ann0"])))
+        await store.write(lambda tx: tx.users.delete(ann.id))
+        await give(ann0=1, bob0=1)
+        assert await store.read(lambda tx: tx.served.on(day_of(clock.now()))) == {bob.id: 2}
+        await clock.advance(40 * 86_400)
+        assert await daily.trim() == 2
+
+
+def job_of(tx: Transaction, link_id: LinkId) -> JobId:
+    link = tx.links.get(link_id)
+    assert link is not None
+    return link.job_id

@@ -1,0 +1,53 @@
+"""What `doctor` sees of a machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from odctl.cli import checks
+from odctl.cli.commands.doctor import clocks, links
+
+
+def test_a_port_that_is_taken_is_told_with_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        found = checks.files_port(taken.getsockname()[1])
+    assert (found.status, "node.file_server_port" in (found.hint or "")) == ("warn", True)
+
+
+def test_links_are_tried_from_here() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert links(url).status == "ok"
+    assert links(url).status == "warn"
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(None, "skip"), (-4.0, "ok"), (6.0, "warn"), (-600.0, "warn")])
+def test_clocks_may_differ_by_seconds(ahead: float | None, status: str) -> None:
+    assert clocks(ahead).status == status
+
+
+@pytest.mark.parametrize(("lacking", "status"), [([], "ok"), (["video"], "warn"), (["audio", "opendebrid"], "fail")])
+def test_a_session_older_than_a_membership(monkeypatch: pytest.MonkeyPatch, lacking: list[str], status: str) -> None:
+    monkeypatch.setattr(checks, "groups_to_come", lambda: lacking)
+    assert checks.groups().status == status
+
+
+def test_the_program_is_linked_for_ssh_sessions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "venv" / "odctl"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(checks, "SSH_PATH", ())
+    monkeypatch.setattr(sys, "argv", [str(program)])
+    found = checks.ssh_path()
+    assert found.status == "warn"
+    assert found.mend is not None
+    found.mend()
+    assert os.readlink(tmp_path / ".local" / "bin" / "odctl") == str(program)
+    assert checks.ssh_path().status == "ok"
