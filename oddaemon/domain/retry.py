@@ -20,6 +20,12 @@ def wait_before(attempt: int, limits: Limits, retry_after: Seconds | None) -> Se
     return Seconds(max(min(grown, limits.retry_wait_max), retry_after or 0))
 
 
+def waits(next_try_at: datetime | None, written_at: datetime, now: datetime) -> bool:
+    """Whether the next attempt is still to come. A wait that was written after now was measured by a clock that has
+    been set back since: nobody can tell how much of it is left, and it is over."""
+    return next_try_at is not None and written_at <= now < next_try_at
+
+
 def waiting_reason(failure: Failure, until: datetime) -> Reason:
     return Reason(code=ReasonCode.RETRY, message=f"{failure.message}; next try {until:%H:%M:%S} UTC", retry_at=until)
 

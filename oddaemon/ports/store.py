@@ -143,7 +143,7 @@ class JobRepository(Protocol):
     def of_entries(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[Job]]: ...
 
     def unresolved(self, now: datetime, *, limit: int) -> Sequence[Job]:
-        """Queued, held or not, without an entry, `next_try_at` passed or unset: engine or key are still to be found.
+        """Queued, held or not, without an entry, not waiting for a next try: engine or key are still to be found.
         The first of each user in number order, then the second of each, and so on."""
 
     def claims(self) -> Sequence[ClaimRow]:

@@ -17,6 +17,7 @@ from oddaemon.domain.errors import OpenDebridError, StoreError, Unavailable
 from oddaemon.domain.events import Event, JobChanged, JobWaiting
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold, Job, JobState, Signal, advance
+from oddaemon.domain.retry import waits
 from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, NodeId, ReplicaId, Seconds, UserId
 from oddaemon.domain.user import UserLimits
 from oddaemon.ports.clock import Clock
@@ -404,7 +405,7 @@ class Reconciler:
 
     def _work_of(self, replica: Replica, now: datetime, info_hash: str | None) -> Work:
         blocked = None
-        if replica.next_try_at is not None and replica.next_try_at > now:
+        if waits(replica.next_try_at, replica.updated_at, now):
             blocked = replica.reason or Reason(code=ReasonCode.RETRY, message="waits before the next attempt")
         if replica.entry_id in self._verifying:
             blocked = Reason(code=ReasonCode.QUEUED, message="its checksum is being computed")

@@ -133,6 +133,7 @@ class JobClauses:
                 "new": {},
                 "due": {"next_try_at": NOW},
                 "not due": {"next_try_at": LATER},
+                "due, for the clock was set back": {"next_try_at": LATER, "updated_at": LATER},
                 "paused": {"hold": Hold.USER},
                 "paused till now": {"hold": Hold.USER, "hold_until": NOW},
                 "paused till later": {"hold": Hold.USER, "hold_until": LATER},
@@ -149,7 +150,8 @@ class JobClauses:
 
         def check(tx: Transaction) -> None:
             held = [made["paused"], made["paused till now"], made["paused till later"]]
-            assert tx.jobs.unresolved(NOW, limit=10) == [made["new"], made["due"], *held]
+            due = [made["new"], made["due"], made["due, for the clock was set back"]]
+            assert tx.jobs.unresolved(NOW, limit=10) == [*due, *held]
             assert tx.jobs.unresolved(NOW, limit=1) == [made["new"]]
             assert tx.jobs.holds_ending(NOW) == [made["paused till now"]]
             assert tx.jobs.next_hold_end(NOW) == LATER

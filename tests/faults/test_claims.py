@@ -15,6 +15,7 @@ import pytest
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.cache import ReplicaState
 from oddaemon.domain.errors import OpenDebridError, WrongState
+from oddaemon.domain.failure import ReasonCode
 from oddaemon.domain.job import Hold, JobState
 from oddaemon.domain.types import Bytes, Handle, Seconds
 from oddaemon.domain.user import Principal
@@ -261,6 +262,16 @@ async def test_a_machine_that_was_off_for_longer_than_the_no_progress_limit_goes
         await home.crash()
         clock.shift = timedelta(days=8)
         await home.start()
+        await home.until_state(view, DONE)
+
+
+async def test_a_wait_ends_when_the_clock_is_set_back(tmp_path: Path, clock: type[ShiftedClock]) -> None:
+    script = {"size": "5000", "fail-at": "50", "fail-times": "1", "fail-code": "TIMEOUT", "fail-retry": "passing"}
+    async with house(tmp_path, retry_wait=Seconds(3600), retry_wait_max=Seconds(3600)) as home:
+        view = await home.add(URL, options=script)
+        await home.until_job(lambda job: job.reason is not None and job.reason.code is ReasonCode.RETRY, view)
+        clock.shift = timedelta(days=-400)
+        home.core.reconciler.wake()
         await home.until_state(view, DONE)
 
 

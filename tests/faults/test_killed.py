@@ -293,7 +293,7 @@ async def test_kill_9_while_checksums_are_computed(daemon: Daemon) -> None:
 async def test_kill_9_right_after_rm_still_removes_everything(daemon: Daemon) -> None:
     async with Origin() as origin:
         for n in range(6):
-            origin.page(f"/{n}.bin", body(400_000, n), rate=100_000)
+            origin.page(f"/{n}.bin", body(4_000_000, n), rate=50_000)
         numbers = [await daemon.add(origin.url(f"/{n}.bin"), "-e", "aria2") for n in range(6)]
         await daemon.until_state(numbers[0], "active")
         (await daemon.odctl("rm", *map(str, numbers))).ok()

@@ -51,7 +51,6 @@ async def test_downloads_go_on_while_the_database_is_away(tmp_path: Path, proxy:
         running = [
             await home.add(f"http://sim.invalid/{name}", options={"size": "40000", "rate": "20000"}) for name in "ab"
         ]
-        waiting = await home.add("http://sim.invalid/c", options={"size": "1000"})
 
         def sizes() -> list[int]:
             found = [path.stat().st_size for path in (home.folder / "downloads").glob("*/**/*") if path.is_file()]
@@ -59,6 +58,7 @@ async def test_downloads_go_on_while_the_database_is_away(tmp_path: Path, proxy:
 
         # active is what the store says before the engine is told
         await until(lambda: len(sizes()) == 2, what="both to begin")
+        waiting = await home.add("http://sim.invalid/c", options={"size": "1000"})
         await asyncio.to_thread(proxy.refuse)
         with pytest.raises(StoreUnavailable):
             await home.add("http://sim.invalid/d")

@@ -32,8 +32,9 @@ def status_of(home: House) -> StatusService:
 
 async def test_paused_jobs_are_counted_apart(tmp_path: Path) -> None:
     async with house(tmp_path, per_user=1) as home:
-        views = [await home.add(f"{URL}{n}", options=SLOW) for n in range(4)]
-        await home.until_state(views[0], JobState.ACTIVE)
+        first = await home.add(URL, options=SLOW)
+        await home.until_state(first, JobState.ACTIVE)
+        views = [await home.add(f"{URL}{n}", options=SLOW) for n in range(3)]
         await home.core.downloads.pause(home.admin, views[1].job.id)
         jobs = (await status_of(home).status(home.admin)).jobs
         assert (jobs["active"], jobs["queued"], jobs["paused"], jobs["total"]) == (1, 2, 1, 4)

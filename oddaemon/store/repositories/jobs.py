@@ -76,12 +76,14 @@ _BY_INFO_HASH = _SELECT.where(_C.info_hash == sa.bindparam("info_hash_wanted")).
 _LAST_OF = _SELECT.where(_C.user_id == sa.bindparam("user")).order_by(_C.number.desc()).limit(1)
 _OF_ENTRIES = _SELECT.where(_C.entry_id.in_(sa.bindparam("entries", expanding=True))).order_by(_C.number)
 _TURN = sa.func.row_number().over(partition_by=_C.user_id, order_by=_C.number)
+_NOW = sa.bindparam("now", type_=_C.next_try_at.type)
 _TURNS = (
     sa.select(_C.id, _C.number, _TURN.label("turn"))
     .where(
         _C.state == JobState.QUEUED.value,
         _C.entry_id.is_(None),
-        sa.or_(_C.next_try_at.is_(None), _C.next_try_at <= sa.bindparam("now", type_=_C.next_try_at.type)),
+        # domain/retry.py waits()
+        sa.or_(_C.next_try_at.is_(None), _C.next_try_at <= _NOW, _C.updated_at > _NOW),
     )
     .subquery("turns")
 )
