@@ -3,8 +3,8 @@
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# twice the cores of a small machine: most tests wait for a download
-TEST_JOBS ?= 4
+# three times the cores of a small machine: most tests wait for a download
+TEST_JOBS ?= 6
 TEST_ARGS ?=
 
 # literally as given: a URL may hold dollar signs, quotes and ampersands

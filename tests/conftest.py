@@ -21,6 +21,16 @@ settings.load_profile("patient")
 pytest.register_assert_rewrite("oddaemon.testing", "tests.support")
 
 LEFT_SECONDS = 20.0
+SLOWEST_FIRST = ("system", "faults", "contract", "integration", "property")
+"""Folders whose tests mostly wait: what is short fills up the time of the workers at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
+
+    items.sort(key=place)
 
 
 def children() -> dict[int, str]:
