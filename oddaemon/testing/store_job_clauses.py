@@ -160,7 +160,7 @@ class JobClauses:
             assert (claims.job_id, claims.active, claims.size, claims.node_wish) == (made["claims"].id, False, 5, "nas")
             assert (runs.number, runs.active, runs.priority, runs.size) == (made["runs"].number, True, 3, None)
             assert (runs.hold, runs.info_hash, claims.info_hash) == (Hold.NONE, "ab" * 20, None)
-            assert tx.jobs.count_unfinished(made["new"].user_id) == 8
+            assert tx.jobs.count_unfinished(made["new"].user_id) == 9
             assert tx.jobs.count_unfinished(UserId(uuid4())) == 0
             assert tx.jobs.count_by_state()[JobState.QUEUED] == 7
             assert tx.jobs.count_by_state(UserId(uuid4())) == dict.fromkeys(JobState, 0)
