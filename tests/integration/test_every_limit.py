@@ -20,6 +20,7 @@ from oddaemon.domain.job import JobState
 from oddaemon.domain.node import DiskUsage
 from oddaemon.domain.types import Bytes, Seconds
 from oddaemon.domain.user import Principal, Proof, UserLimits
+from oddaemon.services import node_watch, reconciler
 from oddaemon.services.views import JobView
 from oddaemon.storage.local import LocalStorage
 from tests.support.controller import Composed, composed
@@ -220,6 +221,8 @@ async def _resume_free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return free[0]
 
     disk(monkeypatch, measured)
+    monkeypatch.setattr(node_watch, "SNAPSHOT_AGE", Seconds(0.05))
+    monkeypatch.setattr(reconciler, "FULL_PASS", Seconds(0.1))
     async with composed(folder, limits_min_disk_free="1000000") as home:
         await home.set(limits__resume_free="5000000")
         view = await home.add(URL, options=SLOW)

@@ -75,6 +75,6 @@ def test_no_text_can_forge_a_line(text: str) -> None:
     ],
 )  # fmt: skip
 def test_masking_takes_time_in_proportion_to_the_text(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     Masker(["secret-value"]).text(piece)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

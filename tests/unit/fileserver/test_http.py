@@ -41,7 +41,7 @@ def test_no_control_character_gets_through(place: int, character: bytes) -> None
 
 @pytest.mark.parametrize("filling", [b"a", b" ", b"\t", b":", b"\r\n", b"a:", b"a: b\r\n", b"\xff", b"\r", b"a:\t"])
 def test_no_head_takes_long(filling: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(RefusedRequest):
         parse_head(b"GET / HTTP/1.1\r\n" + filling * (MAX_HEAD_BYTES // len(filling)) + b"\0\r\n\r\n")
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 2
