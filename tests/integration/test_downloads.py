@@ -362,7 +362,7 @@ async def test_too_large_a_download_fails_saying_so(tmp_path: Path) -> None:
 async def test_kill_9_and_start_again_goes_on(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         views = [await home.add(f"{URL}{n}", options={"size": "60000", "rate": "30000"}) for n in range(3)]
-        await home.until_state(views[0], ACTIVE)
+        await home.until_state(views[0], ACTIVE, DONE)
         await home.crash()
         await home.start()
         for view in views:
@@ -445,8 +445,9 @@ async def test_a_job_that_waits_for_its_next_try_can_be_hurried(tmp_path: Path) 
 
 async def test_retry_says_what_helps_a_job_that_has_not_ended(tmp_path: Path) -> None:
     async with house(tmp_path, per_user=1) as home:
-        running, waiting, paused = [await home.add(f"{URL}{number}", options=SLOW) for number in range(3)]
+        running = await home.add(URL, options=SLOW)
         await home.until_state(running, ACTIVE)
+        waiting, paused = [await home.add(f"{URL}{number}", options=SLOW) for number in range(2)]
         await home.core.downloads.pause(home.admin, paused.job.id)
         for view, hint in ((running, ""), (waiting, "odctl show 2 says why"), (paused, "odctl resume 3")):
             for now in (False, True):
@@ -471,8 +472,9 @@ async def test_a_job_moved_to_the_top_starts_next(tmp_path: Path) -> None:
 
 async def test_the_seed_ratio_is_an_option_of_what_has_not_started(tmp_path: Path) -> None:
     async with house(tmp_path, per_user=1) as home:
-        running, waiting = [await home.add(f"{URL}{number}", options=SLOW) for number in range(2)]
+        running = await home.add(URL, options=SLOW)
         await home.until_state(running, ACTIVE)
+        waiting = await home.add(f"{URL}2", options=SLOW)
         with pytest.raises(WrongState, match="active"):
             await home.core.downloads.set(home.admin, running.job.id, ["seed_ratio=2"])
         with pytest.raises(InvalidOption):
@@ -532,8 +534,9 @@ async def test_a_job_wants_at_least_one_file(tmp_path: Path) -> None:
 
 async def test_what_the_engine_says_is_told_of_what_runs(tmp_path: Path) -> None:
     async with house(tmp_path, per_user=1) as home:
-        running, waiting = await home.add(URL, options=SLOW), await home.add(f"{URL}2", options=SLOW)
+        running = await home.add(URL, options=SLOW)
         await home.until_state(running, ACTIVE)
+        waiting = await home.add(f"{URL}2", options=SLOW)
         raw = home.core.downloads.engine_raw
 
         async def said() -> bool:
