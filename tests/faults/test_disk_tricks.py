@@ -177,7 +177,7 @@ async def test_a_directory_deleted_while_it_fills(daemon: Daemon) -> None:
 async def test_the_reserve_is_raised_while_it_runs_and_lowered_again(daemon: Daemon) -> None:
     async with Origin() as origin:
         content = body(900_000)
-        page = origin.page("/a.bin", content, etag='"1"', rate=100_000)
+        page = origin.page("/a.bin", content, etag='"1"', rate=30_000)
         number = await daemon.add(origin.url("/a.bin"), "-e", "aria2")
         await daemon.until_state(number, "active")
         (await daemon.odctl("settings", "set", "limits.min_disk_free=900TB")).ok()
