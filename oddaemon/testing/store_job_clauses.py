@@ -162,7 +162,7 @@ class JobClauses:
             assert (runs.hold, runs.info_hash, claims.info_hash) == (Hold.NONE, "ab" * 20, None)
             assert tx.jobs.count_unfinished(made["new"].user_id) == 9
             assert tx.jobs.count_unfinished(UserId(uuid4())) == 0
-            assert tx.jobs.count_by_state()[JobState.QUEUED] == 7
+            assert tx.jobs.count_by_state()[JobState.QUEUED] == 8
             assert tx.jobs.count_by_state(UserId(uuid4())) == dict.fromkeys(JobState, 0)
 
         await store.read(check)
