@@ -81,42 +81,44 @@ async def fetch(url: str) -> bytes:
     return await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=20).read())
 
 
-@pytest.mark.parametrize("trick", ["delete", "grow", "symlink", "fifo", "no directory"])
-async def test_a_file_that_is_changed_behind_its_back_is_fetched_anew_once(
-    daemon: Daemon, tmp_path: Path, trick: str
-) -> None:
-    outside = tmp_path / "outside.bin"
+async def test_a_file_that_is_changed_behind_its_back_is_fetched_anew_once(daemon: Daemon, tmp_path: Path) -> None:
     async with Origin() as origin:
-        content = body(50_000)
-        page = origin.page("/a.bin", content, etag='"1"')
-        first = await done(daemon, origin.url("/a.bin"))
-        url = await link_of(daemon, first)
-        file = only_file(daemon)
-        outside.write_bytes(OUTSIDE.ljust(len(content), b"."))
-        before = outside.read_bytes()
-        if trick == "grow":
-            file.write_bytes(content + b"x")
-        elif trick == "no directory":
-            shutil.rmtree(file.parent)
-        else:
-            file.unlink()
-            if trick == "symlink":
-                file.symlink_to(outside)
-            elif trick == "fifo":
-                os.mkfifo(file)
-        assert await status_of(url) in (404, 410, 503)
-        second = await daemon.add(origin.url("/a.bin"), "-e", "aria2")
-        job = await daemon.until_state(second, "completed", "failed")
-        assert job["state"] == "completed", job["error"]
-        await daemon.until_state(first, "completed")
-        assert await fetch(await link_of(daemon, second)) == content
-        assert await fetch(await link_of(daemon, first)) == content
-        assert await fetch(url) == content, "a link works until it expires or is revoked"
-        assert page.sent == 2 * len(content)
-        assert outside.read_bytes() == before
-        (await daemon.odctl("rm", str(first), str(second))).ok()
-        await until(lambda: directories(daemon) == [])
-        assert outside.read_bytes() == before
+        for trick in ("delete", "grow", "symlink", "fifo", "no directory"):
+            await _changed_behind_its_back(daemon, origin, tmp_path / "outside.bin", trick)
+
+
+async def _changed_behind_its_back(daemon: Daemon, origin: Origin, outside: Path, trick: str) -> None:
+    content = body(50_000)
+    address = origin.url(f"/{trick[:2]}.bin")
+    page = origin.page(f"/{trick[:2]}.bin", content, etag='"1"')
+    first = await done(daemon, address)
+    url = await link_of(daemon, first)
+    file = only_file(daemon)
+    outside.write_bytes(OUTSIDE.ljust(len(content), b"."))
+    before = outside.read_bytes()
+    if trick == "grow":
+        file.write_bytes(content + b"x")
+    elif trick == "no directory":
+        shutil.rmtree(file.parent)
+    else:
+        file.unlink()
+        if trick == "symlink":
+            file.symlink_to(outside)
+        elif trick == "fifo":
+            os.mkfifo(file)
+    assert await status_of(url) in (404, 410, 503), trick
+    second = await daemon.add(address, "-e", "aria2")
+    job = await daemon.until_state(second, "completed", "failed")
+    assert job["state"] == "completed", (trick, job["error"])
+    await daemon.until_state(first, "completed")
+    for link in (await link_of(daemon, second), await link_of(daemon, first)):
+        assert await fetch(link) == content, trick
+    assert await fetch(url) == content, "a link works until it expires or is revoked"
+    assert page.sent == 2 * len(content), trick
+    assert outside.read_bytes() == before, trick
+    (await daemon.odctl("rm", str(first), str(second))).ok()
+    await until(lambda: directories(daemon) == [])
+    assert outside.read_bytes() == before, trick
 
 
 async def test_a_file_that_goes_again_and_again_ends_in_failed_or_there(daemon: Daemon) -> None:
