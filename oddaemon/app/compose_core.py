@@ -62,7 +62,7 @@ def build_core(
 
     board = Board()
     views = JobViews(board=board, secret_options=secret_options)
-    hits = HitChecker(store=store, node=node)
+    hits = HitChecker(store=store, clock=clock, node=node)
     scheduler = Scheduler(balancer)
 
     def note(replica: Replica) -> None:

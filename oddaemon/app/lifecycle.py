@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from contextlib import AsyncExitStack
 
 from oddaemon.app.compose_controller import Controller, compose_controller
@@ -23,12 +24,16 @@ DRAIN_SECONDS = 5.0
 CLOSE_SECONDS = 8.0
 """For closing everything: together with the drain well below what service managers allow."""
 WATCH_SECONDS = 5.0
+SWITCH_SECONDS = 0.0005
+"""Between the event loop and the threads of the store, each of which gives the interpreter up at every statement and
+then waits that long for it: with Python's own 5 ms a busy daemon mostly waits."""
 STUCK_SECONDS = 60.0
 """The reconciler has not come round for so long: the watchdog is no longer told that all is well."""
 
 
 def run_controller(loaded: Loaded, logs: Logs) -> int:
     """Runs until a signal or a Shutdown call. The process's exit code; start-up errors are raised."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     return asyncio.run(_run(loaded, logs))
 
 

@@ -140,6 +140,9 @@ class JobRepository(Protocol):
     def of_entry(self, entry_id: EntryId) -> Sequence[Job]:
         """In number order."""
 
+    def unfinished_of(self, entry_id: EntryId) -> Sequence[Job]:
+        """Of the entry's jobs those that are queued or active, in number order."""
+
     def of_entries(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[Job]]: ...
 
     def unresolved(self, now: datetime, *, limit: int) -> Sequence[Job]:
@@ -473,6 +476,14 @@ class Transaction(Protocol):
 
 
 class Store(Protocol):
+    @property
+    def access_rev(self) -> int:
+        """Grows with every commit of a change to users, API keys or sessions, before its writer is answered."""
+
+    @property
+    def content_rev(self) -> int:
+        """As `access_rev`, of cache entries, their files and replicas. That one was used again is no such change."""
+
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """See the module's docstring. Raises what `work` raises, and StoreError."""
 

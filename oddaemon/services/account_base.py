@@ -17,6 +17,7 @@ from oddaemon.domain.user import Principal, Proof, User
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.passwords import Passwords
+from oddaemon.services.remembered import Remembered
 from oddaemon.services.standing import stands, until
 from oddaemon.services.throttle import Throttle
 
@@ -60,6 +61,7 @@ class AccountBase:
     uid_name: Callable[[int], str | None] = lambda _: None
     """What a uid is called on this machine. May look in files."""
     throttle: Throttle = field(init=False)
+    known: Remembered = field(init=False)
     _key: bytes = field(default=b"", repr=False)
     """What signs access tokens, once it is known."""
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +71,7 @@ class AccountBase:
 
     def __post_init__(self) -> None:
         self.throttle = Throttle(self.clock)
+        self.known = Remembered(self.store, self.clock, lambda: self.store.access_rev)
 
     async def ended(self, who: Principal) -> None:
         """Returns when what `who` proved does not hold any more, within a second of its end. For streams: they end

@@ -272,7 +272,7 @@ class CacheService:
             files = tx.cache.files_of({found.entry_id for found in ready})
             return {entry_id: sum(file.ready for file in of) for entry_id, of in files.items()}
 
-        checker = HitChecker(self.store, self._client)
+        checker = HitChecker(self.store, self.clock, self._client)
         dead: set[EntryId] = set()
         for entry_id, ready_files in (await self.store.read(work)).items():
             try:

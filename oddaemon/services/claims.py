@@ -105,19 +105,18 @@ def entry_to_join(tx: Transaction, job: Job, key: CacheKey, at: datetime) -> Cac
 
 def join(
     tx: Transaction, job: Job, key: CacheKey, *, at: datetime, name: str | None = None, size: Bytes | None = None,
-    files: Sequence[EntryFile] = (), on_disk: Mapping[EntryId, bool] | None = None,
+    files: Sequence[EntryFile] = (), on_disk: Mapping[EntryId, bool] | None = None, new: bool = False,
 ) -> Job:  # fmt: skip
-    """Makes the job a claim on the entry of its key, in this transaction.
+    """Makes the job a claim on the entry of its key, in this transaction. A `new` job is inserted by that.
 
     `on_disk` tells, by entry, whether its ready files were just seen on disk: only such an entry can be a hit.
     `files` are what the source itself tells (an uploaded torrent).
     """
-    entry = entry_to_join(tx, job, key, at)
+    entry = stored = entry_to_join(tx, job, key, at)
     if files and not entry.files_known:
         tx.cache.put_files(entry.id, files)
         entry = replace(entry, files_known=True, total_size=Bytes(sum(file.size or 0 for file in files)))
-    entry = replace(entry, name=entry.name or name, kept=False, last_used_at=at)
-    tx.cache.update_entry(entry)
+    entry = replace(entry, name=entry.name or name, kept=False)
     replica = live_replica(tx, entry.id)
     job = replace(
         job,
@@ -138,14 +137,17 @@ def join(
         if replica.state is ReplicaState.FAILED:
             tx.cache.update_replica(revived(replica, at))
         job = replace(job, node_id=replica.node_id)
-    job = tx.jobs.update(job)
     if on_disk is not None and on_disk.get(entry.id) and not wants_check(job):
         found = tx.cache.files(entry.id)
         if is_hit(found, wanted_by(job, found), files_known=entry.files_known) and job.checksum is None:
+            if entry != stored:
+                tx.cache.update_entry(entry)
             tx.cache.touch(entry.id, at, hit=True)
             tx.events.add(job_event(CacheHit, job, at, key=key.full))
-            return complete(tx, replace(job, cache_hit=True), found, at)
-    return job
+            return complete(tx, replace(job, cache_hit=True), found, at, new=new)
+    if (used := replace(entry, last_used_at=at)) != stored:
+        tx.cache.update_entry(used)
+    return tx.jobs.insert(job) if new else tx.jobs.update(job)
 
 
 def revived(replica: Replica, at: datetime) -> Replica:
@@ -178,11 +180,12 @@ def at_rest(tx: Transaction, replica: Replica, at: datetime) -> Replica:
     return replace(moved(replica, ReplicaState.READY, at=at), attempts=0, next_try_at=None, error=None)
 
 
-def complete(tx: Transaction, job: Job, files: Sequence[EntryFile], at: datetime) -> Job:
-    """The job's files are there and verified."""
+def complete(tx: Transaction, job: Job, files: Sequence[EntryFile], at: datetime, *, new: bool = False) -> Job:
+    """The job's files are there and verified. A `new` job is inserted as completed."""
     wanted = wanted_by(job, files)
     job = with_figures(advance(job, Signal.COMPLETE, at=at), files, wanted)
-    job = tx.jobs.update(replace(job, done=job.size or Bytes(0), force=False))
+    job = replace(job, done=job.size or Bytes(0), force=False)
+    job = tx.jobs.insert(job) if new else tx.jobs.update(job)
     had = job.files_selected - job.files_failed
     tx.events.add(job_event(JobCompleted, job, at, hit=job.cache_hit, files=had, of=job.files_selected))
     return job
@@ -223,9 +226,7 @@ def settle(
         return ()
     files = tx.cache.files(entry_id)
     done: list[Job] = []
-    for job in tx.jobs.of_entry(entry_id):
-        if job.finished:
-            continue
+    for job in tx.jobs.unfinished_of(entry_id):
         wanted = wanted_by(job, files)
         if not wanted:
             failure = Failure(

@@ -48,7 +48,7 @@ from oddaemon.services.claims import (
 from oddaemon.services.hits import HitChecker, OnDisk
 from oddaemon.services.job_changes import Change, changed_job, only_set
 from oddaemon.services.job_views import JobViews
-from oddaemon.services.orders import MAX_PRIORITY, Order, OrderReader
+from oddaemon.services.orders import MAX_PRIORITY, OrderReader
 from oddaemon.services.probing import Prober
 from oddaemon.services.seed_wishes import SEED_RATIO, seeders, without_seeding
 from oddaemon.services.selectors import Found, find
@@ -101,15 +101,22 @@ class DownloadService:
             known = None if id is None else tx.jobs.get(id)
             if known is not None:
                 return self.views_of.one(tx, own(tx, who, known.id))
-            job = self._insert(tx, who, read, at)
-            if read.key is not None:
+            check_stands(tx, who, at)
+            job = replace(read.job, number=tx.jobs.take_number(), created_at=at, updated_at=at)
+            tx.events.add(job_event(JobCreated, job, at, kind=str(job.kind)))
+            if read.key is None:
+                job = tx.jobs.insert(job)
+            else:
                 job = join(
                     tx, job, read.key, at=at, name=read.name, size=read.size, files=read.files,
-                    on_disk=None if on_disk is None else on_disk.good,
+                    on_disk=None if on_disk is None else on_disk.good, new=True,
                 )  # fmt: skip
+            if read.material is not None:
+                tx.materials.put_for_job(job.id, read.material)
+            if read.key is not None:
                 if on_disk is not None:
                     self.hits.record(tx, on_disk, at)
-                if job.entry_id is not None and job.checksum is None:
+                if job.entry_id is not None and job.checksum is None and not job.finished:
                     settled = [done for done in settle(tx, job.entry_id, at) if done.id == job.id]
                     job = settled[0] if settled else tx.jobs.get(job.id) or job
             self._check_limits(tx, job)
@@ -121,16 +128,9 @@ class DownloadService:
             view = await self.store.write(work)
         except _DryRun as dry:
             return dry.view
-        self.wake(view.job.entry_id)
+        if not view.job.finished:
+            self.wake(view.job.entry_id)
         return view
-
-    def _insert(self, tx: Transaction, who: Principal, read: Order, at: datetime) -> Job:
-        check_stands(tx, who, at)
-        job = tx.jobs.insert(replace(read.job, number=tx.jobs.take_number(), created_at=at, updated_at=at))
-        if read.material is not None:
-            tx.materials.put_for_job(job.id, read.material)
-        tx.events.add(job_event(JobCreated, job, at, kind=str(job.kind)))
-        return job
 
     def _check_limits(self, tx: Transaction, job: Job) -> None:
         """Whether the job's user may have it, as it is stored now. Raises LimitExceeded, which undoes the work."""

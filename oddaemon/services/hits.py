@@ -11,9 +11,11 @@ from oddaemon.domain.cache import CacheEntry, CacheKey, EntryFile, Replica, Repl
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.job import Job
 from oddaemon.domain.types import EntryId, NodeId, ReplicaId
+from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.claims import mark_missing
+from oddaemon.services.remembered import Remembered
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,12 @@ class OnDisk:
 @dataclass(slots=True)
 class HitChecker:
     store: Store
+    clock: Clock
     node: Callable[[NodeId | None], NodeClient]
+    _known: Remembered = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._known = Remembered(self.store, self.clock, lambda: self.store.content_rev)
 
     async def check(self, key: CacheKey) -> OnDisk:
         """Looks at the ready files of the key's current entry. Costs one read when there is none."""
@@ -43,7 +50,7 @@ class HitChecker:
             entry = tx.cache.current_entry(key.full)
             return None if entry is None else _ready(tx, entry)
 
-        return await self._try(await self.store.read(look_up))
+        return await self._try(await self._known.look(key.full, look_up))
 
     async def check_entry(self, entry_id: EntryId) -> OnDisk:
         def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:

@@ -251,9 +251,10 @@ class Resolver:
             )  # fmt: skip
             if on_disk is not None:
                 self.hits.record(tx, on_disk, at)
-            if joined.entry_id is not None:
+            if joined.entry_id is not None and not joined.finished:
                 settle(tx, joined.entry_id, at)
-                self._check_size(tx, tx.jobs.get(job.id) or joined)
+                joined = tx.jobs.get(job.id) or joined
+            self._check_size(tx, joined)
             return joined.entry_id
 
         try:

@@ -58,7 +58,7 @@ class Sessions(AccountBase):
             key = tx.api_keys.get(KeyId(parsed.id))
             return key, None if key is None else tx.users.get(key.user_id)
 
-        key, user = await self.store.read(work)
+        key, user = await self.known.look(parsed.id, work)
         right = same_digest(parsed.digest, "" if key is None else key.digest)
         if key is None or user is None or not right or not user.is_active:
             raise Unauthenticated("this API key is not known here, or was revoked")
@@ -80,10 +80,10 @@ class Sessions(AccountBase):
 
         def work(tx: Transaction) -> User | None:
             session = tx.sessions.get(session_id)
-            return tx.users.get(user_id) if session is not None and session.user_id == user_id else None
+            return tx.users.get(session.user_id) if session is not None else None
 
-        user = await self.store.read(work)
-        if user is None or not user.is_active:
+        user = await self.known.look(session_id, work)
+        if user is None or user.id != user_id or not user.is_active:
             raise Unauthenticated("this session has ended", hint="log in again")
         return self._principal(user, Proof.ACCESS_TOKEN, credential=session_id)
 

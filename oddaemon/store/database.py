@@ -171,7 +171,7 @@ def _postgresql_engine(target: Target, connections: int) -> sa.Engine:
         target.url,
         pool_size=connections,
         max_overflow=0,
-        pool_pre_ping=True,
+        # no ping before each use: a read whose connection turns out to be broken is done again on a new one
         connect_args={"connect_timeout": CONNECT_TIMEOUT, **KEEPALIVES},
     )
 

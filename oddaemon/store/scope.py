@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -23,6 +24,13 @@ Params = Mapping[str, Any]
 
 JOB_NUMBER, REV, EVENT_SEQ = "job_number", "rev", "event_seq"
 
+ACCESS = frozenset({"users", "api_keys", "sessions"})
+"""Tables that say who may do what."""
+CONTENT = frozenset({"cache_entries", "entry_files", "replicas"})
+"""Tables that say what is there."""
+KEPT = ACCESS | {"replicas", "entry_files"}
+"""Tables that works look into again and again and hardly any changes. A write to one of them forgets what was kept."""
+
 _ALL_COUNTERS = sa.select(counters.c.name, counters.c.value)
 _SET_COUNTER = (
     sa.update(counters)
@@ -31,16 +39,37 @@ _SET_COUNTER = (
 )
 
 
+Kept = dict[tuple[int, UUID], Sequence[RawRow]]
+MOST_KEPT = 5000
+
+
 class Counters:
     """The counter rows of one transaction: read once, written once before the commit. The writer holds the database's
-    write lock, so nobody else counts meanwhile."""
+    write lock, so nobody else counts meanwhile. And what its works have in common otherwise.
 
-    __slots__ = ("_connection", "_stored", "erased", "values")
+    `kept` are rows of `KEPT`, by the statement that reads them and an id. They may be of earlier transactions: all
+    writes to a store go through its one writer."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    __slots__ = (
+        "_connection", "_stored", "access_changed", "content_changed", "erased", "kept", "touches", "unwritten",
+        "values", "writes",
+    )  # fmt: skip
+
+    def __init__(self, connection: sa.Connection, kept: Kept) -> None:
         self._connection = connection
         self._stored: dict[str, int] | None = None
         self.values: dict[str, int] = {}
+        self.kept = kept
+        self.unwritten: list[dict[str, Any]] = []
+        """Rows of events that are stored together: by whoever reads events, or before the commit."""
+        self.touches: list[Params] = []
+        """Uses of cache entries, which are stored together before the commit: they only count up."""
+        self.writes = 0
+        """Statements that changed something."""
+        self.access_changed = False
+        """Somebody may do more or less than before, as soon as this is committed."""
+        self.content_changed = False
+        """And other content may be there."""
         self.erased = False
         """Secrets were erased: what still holds them on disk has to go with the commit."""
 
@@ -55,8 +84,16 @@ class Counters:
         self.values[name] = taken
         return taken
 
-    def restore(self, values: dict[str, int]) -> None:
-        """Back to what a savepoint started from."""
+    def mark(self) -> tuple[dict[str, int], int, int]:
+        """Where a work starts."""
+        return dict(self.values), len(self.unwritten), len(self.touches)
+
+    def restore(self, mark: tuple[dict[str, int], int, int]) -> None:
+        """Back to where a work started."""
+        values, unwritten, touches = mark
+        self.kept.clear()
+        del self.unwritten[unwritten:]
+        del self.touches[touches:]
         self.values = {**(self._stored or {}), **values}
 
     def flush(self) -> None:
@@ -106,7 +143,7 @@ class Suspect:
 class Scope:
     """One work's use of a transaction."""
 
-    __slots__ = ("_counters", "_rev", "_settle", "connection", "dialect", "events", "suspects")
+    __slots__ = ("_rev", "_settle", "connection", "counters", "dialect", "events", "suspects")
 
     def __init__(
         self,
@@ -120,30 +157,41 @@ class Scope:
         self.dialect = connection.dialect.name
         self.events: list[Event] = []
         self.suspects: list[Suspect] = []
-        self._counters = counters
+        self.counters = counters
         self._settle = settle
         self._rev = 0
 
     def secrets_erased(self) -> None:
         """They leave the log of the database, too, as soon as this is committed."""
-        if self._counters is not None:
-            self._counters.erased = True
+        if self.counters is not None:
+            self.counters.erased = True
 
     @property
     def read_only(self) -> bool:
-        return self._counters is None
+        return self.counters is None
 
     def run(self, statement: sa.Executable, params: Params | Sequence[Params] | None = None) -> int:
         """Carries out a write; how many rows it touched."""
-        if self._counters is None:
-            raise StoreError("a read cannot write")
+        self._about_to_write(statement)
         return self.connection.execute(statement, params).rowcount
 
     def insert(self, statement: sa.Executable, params: Params) -> bool:
         """Carries out an insert that returns what it inserted; whether it did."""
-        if self._counters is None:
-            raise StoreError("a read cannot write")
+        self._about_to_write(statement)
         return self.connection.execute(statement, params).first() is not None
+
+    def _about_to_write(self, statement: sa.Executable) -> None:
+        if self.counters is None:
+            raise StoreError("a read cannot write")
+        self.counters.writes += 1
+        table = getattr(statement, "table", None)
+        if table is None or table.name in KEPT or isinstance(statement, sa.Delete):
+            # what is deleted takes rows of other tables with it
+            self.counters.kept.clear()
+        if table is None or table.name in ACCESS:
+            self.counters.access_changed = True
+        if table is None or table.name in CONTENT:
+            self.counters.content_changed = True
 
     def rows(self, statement: sa.Executable, params: Params | None = None) -> Sequence[RawRow]:
         try:
@@ -159,6 +207,23 @@ class Scope:
         found = self.rows(statement, params)
         return found[0] if found else None
 
+    def kept(self, statement: sa.Executable, params: Params, key: UUID) -> Sequence[RawRow]:
+        """Rows of a table of `KEPT` by an id that is all there is in `params`: where works write, they are read once
+        until somebody writes to such a table."""
+        if self.counters is None:
+            return self.rows(statement, params)
+        kept, place = self.counters.kept, (id(statement), key)
+        found = kept.get(place)
+        if found is None:
+            if len(kept) >= MOST_KEPT:
+                kept.clear()
+            found = kept[place] = self.rows(statement, params)
+        return found
+
+    def kept_row(self, statement: sa.Executable, params: Params, key: UUID) -> RawRow | None:
+        found = self.kept(statement, params, key)
+        return found[0] if found else None
+
     def number(self, statement: sa.Executable, params: Params | None = None) -> int:
         """The one number of the first row; 0 when there is none."""
         found = self.connection.execute(statement, params).scalar()
@@ -166,14 +231,14 @@ class Scope:
 
     def take(self, counter: str) -> int:
         """The counter's next value."""
-        if self._counters is None:
+        if self.counters is None:
             raise StoreError("a read cannot write")
-        return self._counters.take(counter)
+        return self.counters.take(counter)
 
     def counted(self, counter: str) -> int:
         """The counter's present value."""
-        if self._counters is not None:
-            return self._counters.current(counter)
+        if self.counters is not None:
+            return self.counters.current(counter)
         return self.number(sa.select(counters.c.value).where(counters.c.name == counter))
 
     def rev(self) -> int:

@@ -26,9 +26,9 @@ from oddaemon.ports.store import Transaction
 from oddaemon.store import quarantine
 from oddaemon.store.database import BUSY_TIMEOUT, is_away, is_statements_own, is_transient, store_error
 from oddaemon.store.marks import mark_commit, was_stored
-from oddaemon.store.repositories.cache import SqlCache
+from oddaemon.store.repositories.cache import SqlCache, write_touches
 from oddaemon.store.repositories.credentials import SqlApiKeys, SqlInvitations, SqlSessions
-from oddaemon.store.repositories.events import SqlEvents
+from oddaemon.store.repositories.events import SqlEvents, write_events
 from oddaemon.store.repositories.jobs import SqlJobs
 from oddaemon.store.repositories.keyed_adds import SqlKeyedAdds
 from oddaemon.store.repositories.links import SqlLinks
@@ -37,7 +37,7 @@ from oddaemon.store.repositories.nodes import SqlNodes
 from oddaemon.store.repositories.served import SqlServed
 from oddaemon.store.repositories.settings import SqlSecrets, SqlSettings
 from oddaemon.store.repositories.users import SqlUsers
-from oddaemon.store.scope import Counters, Scope, Suspect
+from oddaemon.store.scope import Counters, Kept, Scope, Suspect
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +105,16 @@ class _Savepoint:
     """What a work that raises is taken back to: one savepoint, moved from work to work. As plain statements, because
     SQLAlchemy's own cost a third of an add."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, counters: Counters) -> None:
         self._connection = connection
+        self._counters = counters
         self._is_set = False
         self._moved_since = True
         """Whether works have changed something since it was set."""
 
     def move(self) -> None:
         """Here, before the next work."""
+        write_events(self._connection, self._counters)
         if not self._is_set:
             self._run("SAVEPOINT work")
         elif self._moved_since and self._connection.dialect.name == "postgresql":
@@ -136,6 +138,9 @@ class _Writer:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._connection: sa.Connection | None = None
+        self._kept: Kept = {}
+        self.access_rev = 0
+        self.content_rev = 0
 
     def run(self, calls: Sequence[_Call[Any]]) -> list[Event]:
         """Every call has its outcome afterwards; the events of those that succeeded, in commit order."""
@@ -197,6 +202,8 @@ class _Writer:
         us the store's lock again: then nothing of the lost connection is under way any more. Raises StoreUnavailable
         when it cannot be asked."""
         log.warning("the connection was lost in a commit", extra={"action": "store.commit_lost"})
+        self.access_rev += 1
+        self.content_rev += 1
         deadline = time.monotonic() + LEARN_SECONDS
         while True:
             try:
@@ -216,19 +223,28 @@ class _Writer:
             self._connection = self._engine.connect()
         return self._connection
 
-    def _once(self, calls: Sequence[_Call[Any]]) -> list[Event]:
+    def _once(self, calls: Sequence[_Call[Any]], *, careful: bool = False) -> list[Event]:
+        """`careful`: with a savepoint before each work, for one of them will fail after it has changed something.
+        Savepoints cost a statement each, and such works are rare."""
         connection = self._connected()
         mark = 0
         try:
             transaction = connection.begin()
-            counters = Counters(connection)
-            alone = len(calls) == 1
-            # a work that is alone has the whole transaction as its savepoint
-            savepoint = None if alone else _Savepoint(connection)
-            events = [event for call in calls for event in self._work(connection, counters, call, savepoint)]
-            if alone and calls[0].error is not None:
-                transaction.rollback()
+            counters = Counters(connection, self._kept)
+            savepoint = _Savepoint(connection, counters) if careful else None
+            events: list[Event] = []
+            for call in calls:
+                writes = counters.writes
+                events += self._work(connection, counters, call, savepoint)
+                if call.error is not None and counters.writes > writes and savepoint is None and len(calls) > 1:
+                    # nothing but the whole transaction can be taken back
+                    self._take_back(transaction)
+                    return self._once(calls, careful=True)
+            if all(call.error is not None for call in calls):
+                self._take_back(transaction)
                 return []
+            write_events(connection, counters)
+            write_touches(connection, counters)
             counters.flush()
             if connection.dialect.name == "postgresql":
                 mark = mark_commit(connection)
@@ -245,6 +261,10 @@ class _Writer:
         except BaseException:
             self._roll_back()
             raise
+        if counters.access_changed:
+            self.access_rev += 1
+        if counters.content_changed:
+            self.content_rev += 1
         if counters.erased and connection.dialect.name == "sqlite":
             self._empty_log(connection)
         return events
@@ -263,25 +283,32 @@ class _Writer:
     ) -> Iterable[Event]:
         """Runs one work. Raises only what ends the whole transaction."""
         call.value, call.error, call.suspects = None, None, []
-        counted = dict(counters.values)
         scope = Scope(connection, counters, quarantine.settle)
         if savepoint is not None:
             savepoint.move()
+        mark = counters.mark()
         try:
             call.value = call.work(SqlTransaction(scope))
         except BaseException as error:
-            if isinstance(error, sa.exc.StatementError) and not is_statements_own(error):
-                raise
+            if isinstance(error, sa.exc.StatementError):
+                if not is_statements_own(error):
+                    raise
+                counters.writes += 1  # PostgreSQL carries out no more of the transaction
             if savepoint is not None:
                 savepoint.go_back()
-                counters.restore(counted)
+            counters.restore(mark)
             call.error = _for_caller(error)
             call.suspects = scope.suspects
             return ()
         return scope.events
 
+    def _take_back(self, transaction: sa.RootTransaction) -> None:
+        self._kept.clear()  # it may be of rows that never were
+        transaction.rollback()
+
     def _roll_back(self) -> None:
         """Ends the transaction; a connection that cannot even do that is given up."""
+        self._kept.clear()
         connection = self._connection
         if connection is None:
             return
@@ -298,6 +325,7 @@ class _Writer:
 
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
+        self._kept.clear()  # the store's lock went with it
         if connection is not None:
             with suppress(sa.exc.SQLAlchemyError):
                 connection.invalidate()
@@ -344,6 +372,14 @@ class SqlStore:
     def kind(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._writer.dialect
+
+    @property
+    def access_rev(self) -> int:
+        return self._writer.access_rev
+
+    @property
+    def content_rev(self) -> int:
+        return self._writer.content_rev
 
     async def write(self, work: Work[T]) -> T:
         if self._closing:

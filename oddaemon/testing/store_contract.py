@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
@@ -289,3 +291,68 @@ class StoreContract(JobClauses, ContentClauses, RowClauses):
         with pytest.raises(StoreError):
             await store.write(lambda tx: tx.settings.put("a", 1, NOW.replace(tzinfo=None)))
         assert await store.write(bump) == 1
+
+    async def test_changes_of_access_and_of_content_are_counted_when_they_are_committed(self, store: Store) -> None:
+        user, entry = a_user(), an_entry()
+
+        async def grown(work: Callable[[Transaction], object]) -> tuple[bool, bool]:
+            access, content = store.access_rev, store.content_rev
+            with suppress(ZeroDivisionError):
+                await store.write(work)
+            return store.access_rev > access, store.content_rev > content
+
+        def undone(tx: Transaction) -> None:
+            tx.users.insert(a_user("bob"))
+            raise ZeroDivisionError
+
+        assert await grown(lambda tx: tx.users.insert(user)) == (True, False)
+        assert await grown(lambda tx: tx.api_keys.insert(a_key(user))) == (True, False)
+        assert await grown(lambda tx: tx.cache.insert_entry(entry)) == (False, True)
+        assert await grown(lambda tx: tx.cache.insert_replica(a_replica(entry))) == (False, True)
+        assert await grown(lambda tx: tx.cache.touch(entry.id, LATER, hit=True)) == (False, False)
+        assert await grown(lambda tx: tx.jobs.insert(a_job(tx, user))) == (False, False)
+        assert await grown(undone) == (False, False)
+        assert await grown(lambda tx: tx.api_keys.delete_of(user.id)) == (True, False)
+
+    async def test_nobody_sees_what_a_work_took_back(self, store: Store) -> None:
+        """Alone, and among others that are stored with it."""
+        user, entry = a_user(), an_entry()
+
+        def made(tx: Transaction) -> None:
+            tx.users.insert(user)
+            tx.cache.insert_entry(entry)
+
+        await store.write(made)
+
+        def undone(tx: Transaction) -> None:
+            assert tx.users.get(user.id) == user
+            tx.users.update(replace(user, email="else@example.org"))
+            tx.cache.insert_replica(a_replica(entry))
+            tx.cache.touch(entry.id, LATER, hit=True)
+            tx.events.add(JobCreated(at=NOW))
+            assert tx.users.get(user.id) != user
+            assert tx.cache.replicas_of(entry.id)
+            assert tx.events.after(0, limit=10)
+            raise ZeroDivisionError
+
+        def stored(tx: Transaction) -> int:
+            assert tx.users.get(user.id) == user
+            assert tx.cache.replicas_of(entry.id) == []
+            tx.events.add(JobCreated(at=NOW))
+            return bump(tx)
+
+        batches: list[list[Callable[[Transaction], int | None]]] = [
+            [undone], [stored, undone, stored], [undone, stored]
+        ]  # fmt: skip
+        for works in batches:
+            before = await store.read(count_of)
+            found = await asyncio.gather(*(store.write(work) for work in works), return_exceptions=True)
+            assert [isinstance(one, ZeroDivisionError) for one in found] == [work is undone for work in works]
+            assert await store.read(count_of) == before + works.count(stored)
+        assert await store.read(lambda tx: tx.users.get(user.id)) == user
+        assert await store.write(lambda tx: tx.cache.replicas_of(entry.id)) == []
+        events = await store.read(lambda tx: tx.events.after(0, limit=10))
+        assert [event.seq for event in events] == [1, 2, 3]
+        kept = await store.read(lambda tx: tx.cache.entry(entry.id))
+        assert kept is not None
+        assert kept.hits == 0

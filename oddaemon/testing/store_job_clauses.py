@@ -118,7 +118,7 @@ class JobClauses:
             assert tx.jobs.last_of(first.user_id) == last
             assert tx.jobs.last_of(UserId(uuid4())) is None
             assert first.entry_id is not None
-            assert tx.jobs.of_entry(first.entry_id) == [first, last]
+            assert tx.jobs.of_entry(first.entry_id) == tx.jobs.unfinished_of(first.entry_id) == [first, last]
             other = EntryId(uuid4())
             assert tx.jobs.of_entries([first.entry_id, other]) == {first.entry_id: [first, last], other: []}
 
@@ -157,6 +157,7 @@ class JobClauses:
             assert tx.jobs.next_hold_end(NOW) == LATER
             assert tx.jobs.next_hold_end(LATER) is None
             claims, runs = tx.jobs.claims()
+            assert [job.state for job in tx.jobs.unfinished_of(runs.entry_id)] == [JobState.QUEUED, JobState.ACTIVE]
             assert (claims.job_id, claims.active, claims.size, claims.node_wish) == (made["claims"].id, False, 5, "nas")
             assert (runs.number, runs.active, runs.priority, runs.size) == (made["runs"].number, True, 3, None)
             assert (runs.hold, runs.info_hash, claims.info_hash) == (Hold.NONE, "ab" * 20, None)

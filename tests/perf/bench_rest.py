@@ -1,9 +1,9 @@
 """The REST API: a page of downloads, and adds of what is there.
 
-Run: python -m tests.perf.bench_rest. To reach: `GET /api/v1/downloads` (100 of 10,000 jobs) in at most 1.5 times what the
-same query and encoding take without HTTP; 300 adds a second at 16 connections, cache hits, on SQLite and on PostgreSQL.
-The page is measured in one process with its yardstick, in turns. The adds come from this process to a daemon in another,
-over sockets that stay open. Prints; asserts nothing.
+Run: python -m tests.perf.bench_rest. To reach: `GET /api/v1/downloads` (100 of 10,000 jobs) in at most 1.5 times what
+the same query and encoding take without HTTP; 300 adds a second at 16 connections, cache hits, on SQLite and on
+PostgreSQL. The page is measured in one process with its yardstick, in turns. The adds come from this process to a
+daemon in another, over sockets that stay open. Prints; asserts nothing.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ async def adds(folder: Path, name: str, url: str) -> None:
         done = ADDS // CONNECTIONS * CONNECTIONS
         print(
             f"adds of what is there over REST, {CONNECTIONS} connections, {name}: {done / took:.0f} a second "
-            f"(to reach: 300); {hits} of {done} hits; {(cpu(pid) - used) / done * 1000:.2f} ms of the daemon's CPU each",
+            f"(to reach: 300); {hits} of {done} hits; {(cpu(pid) - used) / done * 1000:.2f} ms of the daemon's CPU "
+            "each",
             flush=True,
         )
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
-from oddaemon.domain.errors import AlreadyExists, NotFound
+from oddaemon.domain.errors import AlreadyExists, NotFound, StoreError
 from oddaemon.domain.job import UNFINISHED, JobState
 from oddaemon.domain.types import Bytes, EngineName, EntryId, Handle, NodeId, ReplicaId, UserId
 from oddaemon.ports.store import EntryOverview, Page, Query
@@ -35,7 +35,7 @@ from oddaemon.store.rows import (
     uuid_of,
     uuid_or_none,
 )
-from oddaemon.store.scope import Scope
+from oddaemon.store.scope import Counters, Scope
 from oddaemon.store.tables import cache_entries, entry_files, jobs, replicas
 
 _E, _F, _R = cache_entries.c, entry_files.c, replicas.c
@@ -235,6 +235,12 @@ def replica_row(replica: Replica) -> dict[str, Any]:
     }
 
 
+def write_touches(connection: sa.Connection, counters: Counters) -> None:
+    """Stores which entries works have used in this transaction, in one statement."""
+    if counters.touches:
+        connection.execute(_TOUCH, counters.touches)
+
+
 class SqlCache:
     """Meets ports.store.CacheRepository."""
 
@@ -277,7 +283,8 @@ class SqlCache:
             self._scope.run(_PUT_FILE[self._scope.dialect], [file_row(entry_id, file) for file in files])
 
     def files(self, entry_id: EntryId) -> Sequence[EntryFile]:
-        return self.files_of([entry_id])[entry_id]
+        rows = self._scope.kept(_FILES, {"ids": [entry_id]}, entry_id)
+        return [file for _, file in self._scope.converted(entry_files, file_of, rows, keys=2)]
 
     def files_of(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[EntryFile]]:
         found: dict[EntryId, list[EntryFile]] = {entry_id: [] for entry_id in entry_ids}
@@ -303,7 +310,8 @@ class SqlCache:
         return self._scope.one(replicas, replica_of, self._scope.row(_REPLICA_BY_ID, {"row_id": replica_id}))
 
     def replicas_of(self, entry_id: EntryId) -> Sequence[Replica]:
-        return self._replicas(_REPLICAS_OF, {"ids": [entry_id]})
+        rows = self._scope.kept(_REPLICAS_OF, {"ids": [entry_id]}, entry_id)
+        return self._scope.converted(replicas, replica_of, rows)
 
     def replicas_in(self, states: Collection[ReplicaState]) -> Sequence[Replica]:
         return self._replicas(_REPLICAS_IN, {"states": [state.value for state in states]})
@@ -345,7 +353,9 @@ class SqlCache:
         return Page(rows=rows, total=total)
 
     def touch(self, entry_id: EntryId, at: datetime, *, hit: bool) -> None:
-        self._scope.run(_TOUCH, {"row_id": entry_id, "at": at, "more": int(hit)})
+        if self._scope.counters is None:
+            raise StoreError("a read cannot write")
+        self._scope.counters.touches.append({"row_id": entry_id, "at": at, "more": int(hit)})
 
     def _entries(self, statement: sa.Executable, params: Mapping[str, Any]) -> list[CacheEntry]:
         return self._scope.converted(cache_entries, entry_of, self._scope.rows(statement, params))

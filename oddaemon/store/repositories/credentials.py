@@ -116,7 +116,7 @@ class SqlApiKeys:
             raise NotFound("there is no such key")
 
     def get(self, key_id: KeyId) -> ApiKey | None:
-        return self._scope.one(api_keys, key_of, self._scope.row(_KEY_BY_ID, {"row_id": key_id}))
+        return self._scope.one(api_keys, key_of, self._scope.kept_row(_KEY_BY_ID, {"row_id": key_id}, key_id))
 
     def of_user(self, user_id: UserId) -> Sequence[ApiKey]:
         return self._scope.converted(api_keys, key_of, self._scope.rows(_KEYS_OF, {"of_user": user_id}))
@@ -158,7 +158,8 @@ class SqlSessions:
             raise NotFound("there is no such session")
 
     def get(self, session_id: SessionId) -> Session | None:
-        return self._scope.one(sessions, session_of, self._scope.row(_SESSION_BY_ID, {"row_id": session_id}))
+        row = self._scope.kept_row(_SESSION_BY_ID, {"row_id": session_id}, session_id)
+        return self._scope.one(sessions, session_of, row)
 
     def delete(self, session_id: SessionId) -> bool:
         return _deleted(self._scope, _S.id, session_id) > 0

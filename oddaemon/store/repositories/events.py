@@ -23,7 +23,7 @@ from oddaemon.store.rows import (
     time_of,
     uuid_or_none,
 )
-from oddaemon.store.scope import EVENT_SEQ, Scope
+from oddaemon.store.scope import EVENT_SEQ, Counters, Scope
 from oddaemon.store.tables import events
 
 _C = events.c
@@ -59,6 +59,14 @@ def event_of(row: RawRow) -> Event:
     )
 
 
+def write_events(connection: sa.Connection, counters: Counters) -> None:
+    """Stores what works have added in this transaction, in one statement."""
+    if counters.unwritten:
+        rows, counters.unwritten = counters.unwritten, []
+        counters.writes += 1
+        connection.execute(_INSERT, rows)
+
+
 class SqlEvents:
     """Meets ports.store.EventRepository."""
 
@@ -80,13 +88,20 @@ class SqlEvents:
                 "node_id": event.node_id,
                 "data": storable_json(event.data),
             }
-            self._scope.run(_INSERT, row)
+            if self._scope.counters is not None:  # else taking the number was refused
+                self._scope.counters.unwritten.append(row)
         self._scope.events.append(event)
         return event
+
+    def _write(self) -> None:
+        """Before each look at events: those of this transaction are among them."""
+        if self._scope.counters is not None:
+            write_events(self._scope.connection, self._scope.counters)
 
     def after(
         self, seq: int, *, limit: int, types: Collection[str] = (), user_id: UserId | None = None
     ) -> Sequence[Event]:
+        self._write()
         statement = _AFTER
         params: dict[str, Any] = {"after": min(max(seq, 0), MAX_INT), "most": min(max(limit, 0), MAX_INT)}
         if types:
@@ -98,14 +113,17 @@ class SqlEvents:
         return self._scope.converted(events, event_of, self._scope.rows(statement, params))
 
     def of_job(self, job_id: JobId, *, limit: int) -> Sequence[Event]:
+        self._write()
         rows = self._scope.rows(_OF_JOB, {"of_job": job_id, "most": min(max(limit, 0), MAX_INT)})
         return self._scope.converted(events, event_of, rows)[::-1]
 
     def oldest_seq(self) -> int:
+        self._write()
         return self._scope.number(_OLDEST)
 
     def newest_seq(self) -> int:
         return self._scope.counted(EVENT_SEQ)
 
     def trim(self, before: datetime) -> int:
+        self._write()
         return self._scope.run(_TRIM, {"before": before})

@@ -75,6 +75,7 @@ _BY_NUMBERS = _SELECT.where(_C.number.in_(sa.bindparam("numbers", expanding=True
 _BY_INFO_HASH = _SELECT.where(_C.info_hash == sa.bindparam("info_hash_wanted")).order_by(_C.number)
 _LAST_OF = _SELECT.where(_C.user_id == sa.bindparam("user")).order_by(_C.number.desc()).limit(1)
 _OF_ENTRIES = _SELECT.where(_C.entry_id.in_(sa.bindparam("entries", expanding=True))).order_by(_C.number)
+_UNFINISHED_OF = _SELECT.where(_C.entry_id == sa.bindparam("of_entry"), _C.state.in_(_OPEN)).order_by(_C.number)
 _TURN = sa.func.row_number().over(partition_by=_C.user_id, order_by=_C.number)
 _NOW = sa.bindparam("now", type_=_C.next_try_at.type)
 _TURNS = (
@@ -350,6 +351,9 @@ class SqlJobs:
 
     def of_entry(self, entry_id: EntryId) -> Sequence[Job]:
         return self._many(_OF_ENTRIES, {"entries": [entry_id]})
+
+    def unfinished_of(self, entry_id: EntryId) -> Sequence[Job]:
+        return self._many(_UNFINISHED_OF, {"of_entry": entry_id})
 
     def of_entries(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[Job]]:
         found: dict[EntryId, list[Job]] = {entry_id: [] for entry_id in entry_ids}

@@ -128,7 +128,7 @@ class SqlUsers:
             raise NotFound(f"there is no user {user.username}")
 
     def get(self, user_id: UserId) -> User | None:
-        return self._scope.one(users, user_of, self._scope.row(_BY_ID, {"row_id": user_id}))
+        return self._scope.one(users, user_of, self._scope.kept_row(_BY_ID, {"row_id": user_id}, user_id))
 
     def by_name(self, username: str) -> User | None:
         return self._scope.one(users, user_of, self._scope.row(_BY_NAME, {"wanted_name": username}))
