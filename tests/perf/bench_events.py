@@ -117,8 +117,8 @@ async def reads(daemon: Daemon, door: Door) -> None:
     locked = sum("lock" in line for line in daemon.log.splitlines() if "warn" in line or "error" in line)
     print(
         f"{active} downloads in progress, {READERS} readers, {len(took)} reads in {READ_SECONDS} s: median "
-        f"{took[len(took) // 2]:.1f} ms, p99 {took[len(took) * 99 // 100]:.1f} ms (to reach: 100), {wrong} not answered, "
-        f"{locked} lock errors; {share:.2f} of a core",
+        f"{took[len(took) // 2]:.1f} ms, p99 {took[len(took) * 99 // 100]:.1f} ms (to reach: 100), {wrong} not "
+        f"answered, {locked} lock errors; {share:.2f} of a core",
         flush=True,
     )
 
