@@ -253,7 +253,7 @@ async def compose_controller(
     core = build_core(
         store=store, bus=bus, clock=clock, nodes={node.agent.id: node.agent}, local=node.agent.id, balancer=balancer,
         limits=lambda: current.limits, option_specs=lambda: node.option_specs, secret_options=node.secret_options,
-        revoke=links.push_revocations,
+        revoke=links.push_revocations, tells_of_others=lambda: current.settings.auth.tell_availability,
     )  # fmt: skip
     stack.push_async_callback(core.reconciler.leave)
     used = RecentUse(clock)
@@ -330,7 +330,7 @@ async def compose_controller(
         keyed_adds=controller.keyed_adds,
         availability=AvailabilityService(
             store=store, reader=core.downloads.reader, hits=core.downloads.hits,
-            tells_of_others=lambda: current.settings.auth.tell_availability,
+            discretion=core.downloads.discretion,
         ),
         feed=EventFeed(store=store, bus=bus, types=matching_types(()), encode=encoded),
         live_feed=EventFeed(store=store, bus=bus, types=matching_types(["*"]), encode=encoded),

@@ -17,6 +17,7 @@ from oddaemon.ports.load_balancer import LoadBalancer
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store
 from oddaemon.services.board import Board
+from oddaemon.services.discretion import Discretion
 from oddaemon.services.downloads import DownloadService
 from oddaemon.services.filling import Filler
 from oddaemon.services.hits import HitChecker
@@ -53,6 +54,7 @@ def build_core(
     balancer: LoadBalancer, limits: Callable[[], Limits],
     option_specs: Callable[[], Mapping[EngineName, Sequence[OptionSpec]]],
     secret_options: frozenset[str], revoke: Callable[[Collection[LinkId]], Awaitable[None]],
+    tells_of_others: Callable[[], bool],
 ) -> Core:  # fmt: skip
     def node(node_id: NodeId | None) -> NodeClient:
         found = nodes.get(local if node_id is None else node_id)
@@ -80,10 +82,14 @@ def build_core(
     )  # fmt: skip
     resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)
-    prober = Prober(store=store, node=node, reader=reader, resolver=resolver, hits=hits, would_run=reconciler.would_run)
+    discretion = Discretion(tells_of_others)
+    prober = Prober(
+        store=store, node=node, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
+        would_run=reconciler.would_run,
+    )  # fmt: skip
     downloads = DownloadService(
-        store=store, clock=clock, node=node, views_of=views, reader=reader, hits=hits, prober=prober, limits=limits,
-        wake=wake, revoke=revoke,
+        store=store, clock=clock, node=node, views_of=views, reader=reader, hits=hits, prober=prober,
+        discretion=discretion, limits=limits, wake=wake, revoke=revoke,
     )  # fmt: skip
     return Core(
         board=board, downloads=downloads, presence=Presence(store=store, clock=clock, hits=hits, wake=wake),

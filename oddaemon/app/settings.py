@@ -243,8 +243,8 @@ class AuthSettings(Section):
 
     tell_availability: bool = Field(
         default=False,
-        description="Whether `/api/v1/availability` tells users of content that only others have. Off: of what they "
-        "have themselves. An add finds what is there either way.",
+        description="Whether `/api/v1/availability`, probes and dry runs tell users of content that only others have. "
+        "Off: of what they have themselves. An add finds what is there either way.",
         json_schema_extra=LIVE,
     )
 

@@ -6,16 +6,16 @@ What only others have is told when a setting allows it. It is not for everybody 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oddaemon.domain.cache import CacheEntry, CacheKey, EntryFile, is_hit
 from oddaemon.domain.errors import InvalidArgument, OpenDebridError
-from oddaemon.domain.job import JobState
 from oddaemon.domain.source import SourceKind
 from oddaemon.domain.types import Bytes
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.store import Store, Transaction
+from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker
 from oddaemon.services.orders import ARIA2, OrderReader, certain_engine, key_of
 from oddaemon.services.views import AddOrder
@@ -43,7 +43,7 @@ class AvailabilityService:
     store: Store
     reader: OrderReader
     hits: HitChecker
-    tells_of_others: Callable[[], bool]
+    discretion: Discretion
 
     async def check(self, who: Principal, sources: Sequence[str]) -> Sequence[Availability]:
         """In their order. Every ready file of what is said to be available was looked at just now. Raises
@@ -84,7 +84,7 @@ class AvailabilityService:
 
         def known(tx: Transaction) -> CacheEntry | None:
             entry = tx.cache.current_entry(key.full)
-            return entry if entry is not None and self._may_know(tx, who, entry) else None
+            return entry if entry is not None and self.discretion.may_know(tx, who, entry) else None
 
         if await self.store.read(known) is None:
             return None
@@ -99,9 +99,3 @@ class AvailabilityService:
             return (entry, files) if hit else None
 
         return await self.store.read(whole)
-
-    def _may_know(self, tx: Transaction, who: Principal, entry: CacheEntry) -> bool:
-        if who.is_admin or self.tells_of_others():
-            return True
-        jobs = tx.jobs.of_entry(entry.id)
-        return any(job.user_id == who.user_id and job.state is not JobState.CANCELLED for job in jobs)

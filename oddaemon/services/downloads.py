@@ -45,6 +45,7 @@ from oddaemon.services.claims import (
     wanted_by,
     with_figures,
 )
+from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker, OnDisk
 from oddaemon.services.job_changes import Change, changed_job, only_set
 from oddaemon.services.job_views import JobViews
@@ -75,6 +76,7 @@ class DownloadService:
     reader: OrderReader
     hits: HitChecker
     prober: Prober
+    discretion: Discretion
     limits: Callable[[], Limits]
     wake: Callable[[EntryId | None], None]
     revoke: Callable[[Collection[LinkId]], Awaitable[None]]
@@ -85,7 +87,8 @@ class DownloadService:
         self, who: Principal, order: AddOrder, *, dry_run: bool = False, id: JobId | None = None
     ) -> JobView:  # fmt: skip
         """The stored job: durable when this returns. Nothing on the network is waited for. With an `id` the job has
-        that; if the caller has such a job, it was added before, and nothing is.
+        that; if the caller has such a job, it was added before, and nothing is. A dry run tells of what is here only
+        what the caller may know.
 
         Raises InvalidSource, InvalidOption, InvalidSelection, InvalidArgument, Unsupported and LimitExceeded; then
         nothing was stored.
@@ -104,16 +107,20 @@ class DownloadService:
             check_stands(tx, who, at)
             job = replace(read.job, number=tx.jobs.take_number(), created_at=at, updated_at=at)
             tx.events.add(job_event(JobCreated, job, at, kind=str(job.kind)))
-            if read.key is None:
+            key = read.key
+            if dry_run and key is not None and not self.discretion.may_know_of(tx, who, key):
+                job = replace(job, engine=key.engine, cache_key=key.full, name=job.name or read.name, size=read.size)
+                key = None
+            if key is None:
                 job = tx.jobs.insert(job)
             else:
                 job = join(
-                    tx, job, read.key, at=at, name=read.name, size=read.size, files=read.files,
+                    tx, job, key, at=at, name=read.name, size=read.size, files=read.files,
                     on_disk=None if on_disk is None else on_disk.good, new=True,
                 )  # fmt: skip
             if read.material is not None:
                 tx.materials.put_for_job(job.id, read.material)
-            if read.key is not None:
+            if key is not None:
                 if on_disk is not None:
                     self.hits.record(tx, on_disk, at)
                 if job.entry_id is not None and job.checksum is None and not job.finished:

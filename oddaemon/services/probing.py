@@ -14,6 +14,7 @@ from oddaemon.domain.user import Principal
 from oddaemon.ports.engine import FillFile
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
+from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker
 from oddaemon.services.orders import OrderReader, certain_engine, entry_files, key_of
 from oddaemon.services.resolver import Resolver
@@ -44,6 +45,7 @@ class Prober:
     reader: OrderReader
     resolver: Resolver
     hits: HitChecker
+    discretion: Discretion
     would_run: Callable[[EngineName, Bytes | None, NodeId | None], tuple[NodeId | None, str]]
 
     async def probe(
@@ -78,17 +80,18 @@ class Prober:
             files=files,
             formats=tuple(result.formats),
             cache_key=key.full if key is not None else None,
-            cache_hit=await self._is_hit(key) if key is not None else None,
+            cache_hit=await self._is_hit(who, key) if key is not None else None,
             would_run_on=node_id,
             placement=placement,
         )
 
-    async def _is_hit(self, key: CacheKey) -> bool:
+    async def _is_hit(self, who: Principal, key: CacheKey) -> bool:
+        """As far as that is for the caller to know."""
         seen = await self.hits.check(key)
 
         def work(tx: Transaction) -> bool:
             entry = tx.cache.current_entry(key.full)
-            if entry is None or not seen.good.get(entry.id):
+            if entry is None or not seen.good.get(entry.id) or not self.discretion.may_know(tx, who, entry):
                 return False
             files = tx.cache.files(entry.id)
             return is_hit(files, {file.index for file in files}, files_known=entry.files_known)

@@ -264,6 +264,24 @@ async def test_what_http_has_to_say_is_in_the_envelope_too() -> None:
         assert response.status == 200
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
+async def test_a_proof_that_is_sent_twice_is_refused(name: str) -> None:
+    """One of them may be of somebody between, who let the other one pass."""
+    async with layer() as rest:
+        twice = [(name, "Bearer odk_maya"), (name, "Bearer odk_bob")]
+        response, answer = await rest.get("/api/v1/things", headers=twice)
+        assert (response.status, answer["error"]["code"], answer["error"]["field"]) == (400, "MALFORMED", name)
+
+
+@pytest.mark.parametrize("body", ['{"name": "x", "size": 1, "size": 2}', '{"name": "a", "n\\u0061me": "b", "size": 1}'])
+async def test_a_name_that_is_given_twice_is_refused(body: str) -> None:
+    async with layer() as rest:
+        headers = {**AS_ME, "Content-Type": "application/json"}
+        response, answer = await rest.call("POST", "/api/v1/things", data=body, headers=headers)
+        assert (response.status, answer["error"]["code"]) == (422, "INVALID_ARGUMENT")
+        assert answer["error"]["field"] in ("size", "name")
+
+
 async def test_a_body_without_an_announced_length_is_limited_too() -> None:
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(100_000):

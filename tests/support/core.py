@@ -64,6 +64,7 @@ class House:
     storage: LocalStorage = field(init=False)
     admin: Principal = field(init=False)
     revoked: list[LinkId] = field(default_factory=list)
+    tells_of_others: bool = False
     _task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -81,7 +82,7 @@ class House:
         self.core = build_core(
             store=self.store, bus=bus, clock=clock, nodes={HERE: self.agent}, local=HERE, balancer=RoundRobin(),
             limits=lambda: self.limits, option_specs=lambda: {SIMULATED: engine.capabilities.options},
-            secret_options=frozenset(), revoke=self._revoke,
+            secret_options=frozenset(), revoke=self._revoke, tells_of_others=lambda: self.tells_of_others,
         )  # fmt: skip
         admin = await self.store.write(lambda tx: ensure_admin(tx, "admin", clock.now()))
         self.admin = Principal(user_id=admin.id, username="admin", role=Role.ADMIN, proof=Proof.LOCAL)
@@ -128,10 +129,11 @@ class House:
         return Principal(user_id=user.id, username=name, role=Role.USER, proof=Proof.LOCAL)
 
     async def add(self, source: str, who: Principal | None = None, **order: object) -> JobView:
-        options = order.pop("options", {})
+        """`dry=True` only says what would come of it."""
+        options, dry = order.pop("options", {}), bool(order.pop("dry", False))
         assert isinstance(options, dict)
         asked = AddOrder(source=source, engine=str(order.pop("engine", "simulated")), options=options)
-        return await self.core.downloads.add(who or self.admin, replace(asked, **order))  # type: ignore[arg-type]
+        return await self.core.downloads.add(who or self.admin, replace(asked, **order), dry_run=dry)  # type: ignore[arg-type]
 
     async def job(self, view: JobView) -> Job | None:
         return await self.store.read(lambda tx: tx.jobs.get(view.job.id))

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from oddaemon.api.rest.envelope import TYPE, rate_fields, success
 from oddaemon.api.rest.models import Meta
 from oddaemon.api.rest.parts import Authenticator, RestParts
-from oddaemon.api.rest.reading import body_of, headers_of, path_of, query_of
+from oddaemon.api.rest.reading import body_of, headers_of, only_header, path_of, query_of
 from oddaemon.api.rest.routes import PUBLIC, Answer, Call, Page, Route, Shape
 from oddaemon.domain.errors import NotAllowed, Unauthenticated
 from oddaemon.domain.user import Principal, Role, require, require_admin
@@ -100,9 +100,11 @@ def _names(request: web.Request, etag: str) -> bool:
 
 
 async def authenticated(authenticator: Authenticator, request: web.Request) -> Principal:
-    """Whoever sent the access token or API key. Whatever is wrong with it, the answer is the same."""
+    """Whoever sent the access token or API key. Whatever is wrong with it, the answer is the same. Raises HttpProblem
+    for two of a kind."""
+    authorization, api_key = only_header(request, "Authorization"), only_header(request, "X-API-Key")
     try:
-        if (given := request.headers.get("Authorization")) is not None:
+        if (given := authorization) is not None:
             scheme, _, token = given.partition(" ")
             if scheme.lower() != "bearer":
                 raise Unauthenticated
@@ -110,7 +112,7 @@ async def authenticated(authenticator: Authenticator, request: web.Request) -> P
             if token.startswith(API_KEY_PREFIX):
                 return await authenticator.by_api_key(token)
             return await authenticator.by_access_token(token)
-        if key := request.headers.get("X-API-Key", "").strip():
+        if key := (api_key or "").strip():
             return await authenticator.by_api_key(key)
     except (Unauthenticated, NotAllowed):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from types import UnionType
@@ -52,7 +53,19 @@ def headers_of(request: web.Request, model: type[Model]) -> Model:
     if model is Nothing:
         return _NOTHING
     names = [info.alias or name for name, info in model.model_fields.items()]
-    return _checked(model, {name: request.headers[name] for name in names if name in request.headers})
+    return _checked(model, {name: found for name in names if (found := only_header(request, name)) is not None})
+
+
+def only_header(request: web.Request, name: str) -> str | None:
+    """The header, if it was sent. Raises HttpProblem when it was sent twice: whoever stands between may have taken the
+    other one."""
+    found = request.headers.getall(name, [])
+    if len(found) > 1:
+        raise HttpProblem(
+            400, HttpCode.MALFORMED, f"{name} was sent {len(found)} times", details={"field": name},
+            hint="send it once",
+        )  # fmt: skip
+    return found[0] if found else None
 
 
 async def body_of(request: web.Request, route: Route) -> Model:
@@ -120,6 +133,7 @@ async def _form(request: web.Request, model: type[Model], limit: int) -> Mapping
 
 
 def _from_json(model: type[Model], data: bytes) -> Model:
+    _check_names(data)
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
@@ -130,6 +144,21 @@ def _from_json(model: type[Model], data: bytes) -> Model:
         return model.model_validate_json(json.dumps(json.loads(data, parse_float=_whole)), strict=True)
     except ValidationError as error:
         raise refused(error) from None
+
+
+def _check_names(data: bytes) -> None:
+    """Raises InvalidArgument for an object with two members of one name, which every reader takes differently (RFC 8259
+    section 4). What is no JSON is told by the model."""
+
+    def once(members: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in members:
+            if name in seen:
+                raise InvalidArgument(f"{name[:80]}: given more than once", field=name[:80])
+            seen.add(name)
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(data, object_pairs_hook=once)
 
 
 def _whole(text: str) -> float:
