@@ -325,8 +325,8 @@ async def compose_controller(
     )
     requests = RequestCounts()
     rest = RestParts(
-        authenticator=accounts, accounts=accounts, downloads=core.downloads, links=links, cache=cache, settings=runtime,
-        status=status, clock=clock, version=__version__, limiter=limiter, observe=requests.observe,
+        authenticator=accounts, accounts=accounts, quotas=quotas, downloads=core.downloads, links=links, cache=cache,
+        settings=runtime, status=status, clock=clock, version=__version__, limiter=limiter, observe=requests.observe,
         keyed_adds=controller.keyed_adds,
         availability=AvailabilityService(
             store=store, reader=core.downloads.reader, hits=core.downloads.hits,

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.accounts import PASSWORD
 from tests.support.rest_house import RestHouse, Visitor, rest_house
+from tests.support.wait import until
 
 NEW = "another horse"
 
@@ -46,6 +47,31 @@ async def test_a_login_gives_tokens_that_are_renewed_once_and_end(house: RestHou
     for token in (first["refresh_token"], second["refresh_token"], "odr_nonsense"):
         await nobody.refused("POST", "/auth/refresh", 401, "UNAUTHENTICATED", json={"refresh_token": token})
     await nobody.refused("GET", "/auth/me", 401, "UNAUTHENTICATED", **bearer(second["access_token"]))
+
+
+async def test_people_see_what_they_use_and_admins_what_everybody_does(house: RestHouse) -> None:
+    maya = await house.user("maya")
+    limits = {"storage": 5_000_000, "requests_per_minute": 500}
+    await house.admin.data("PATCH", "/admin/users/maya", json={"limits": limits})
+    job = await maya.data(
+        "POST", "/downloads", status=201,
+        json={"source": "http://sim.invalid/a", "engine": "simulated", "options": {"size": "1000"}},
+    )  # fmt: skip
+
+    async def stored() -> bool:
+        return bool((await maya.data("GET", "/auth/usage"))["stored"] == 1000)
+
+    await until(stored)
+    found = await maya.data("GET", "/auth/usage")
+    assert (found["user"], found["running"], found["jobs"], found["served_today"]) == ("maya", 0, 0, 0)
+    assert found["limits"]["storage"] == limits["storage"]
+    assert found["limits"]["requests_per_minute"] == limits["requests_per_minute"]
+    assert found["limits"]["served_per_day"] is None
+    assert found["requests"] > 0
+    await maya.data("DELETE", f"/downloads/{job['id']}")
+    assert (await house.admin.data("GET", "/admin/users/maya/usage"))["stored"] == 0
+    await house.admin.refused("GET", "/admin/users/nobody/usage", 404, "NOT_FOUND")
+    await maya.refused("GET", "/admin/users/admin/usage", 403, "NOT_ALLOWED")
 
 
 async def test_a_logout_ends_the_session_and_leaves_keys_alone(house: RestHouse) -> None:

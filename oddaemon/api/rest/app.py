@@ -19,6 +19,7 @@ from oddaemon.api.rest import (
     health,
     reference,
     system,
+    usage,
     users,
 )
 from oddaemon.api.rest.edge import Edge
@@ -28,7 +29,7 @@ from oddaemon.api.rest.parts import RestParts
 from oddaemon.api.rest.routes import ALL_ROUTES, Route
 
 MODULES = (
-    health, system, reference, accounts, downloads, bulk, files, availability, events, admin, users,
+    health, system, reference, accounts, downloads, bulk, files, availability, events, admin, usage, users,
     # last: where an engine's name would stand, others come first
     engines,
 )  # fmt: skip

@@ -17,6 +17,7 @@ from oddaemon.services.event_feed import EventFeed
 from oddaemon.services.keyed_adds import KeyedAdds
 from oddaemon.services.links import LinkService
 from oddaemon.services.metrics import MetricsService
+from oddaemon.services.quotas import Quotas
 from oddaemon.services.readiness import Readiness
 from oddaemon.services.request_rate import RequestRate
 from oddaemon.services.runtime_settings import RuntimeSettings
@@ -47,6 +48,7 @@ class Unlimited(Limiter):
 class RestParts:
     authenticator: Authenticator
     accounts: Accounts
+    quotas: Quotas
     downloads: DownloadService
     links: LinkService
     cache: CacheService
