@@ -58,7 +58,7 @@ def of_the_client(choice: Choice) -> list[Check]:
             check="client", status="ok",
             detail=f"odctl {__version__}, API {API_MAJOR}.{API_MINOR}, Python {platform.python_version()}",
         ),
-        runtime_dir(),
+        runtime_dir(choice),
         control_socket(choice),
         groups(),
         linger(),
@@ -73,7 +73,9 @@ def of_what_a_daemon_needs() -> list[Check]:
     return [*programs(), disk(), files_port()]
 
 
-def runtime_dir() -> Check:
+def runtime_dir(choice: Choice) -> Check:
+    if choice.configured and choice.paths:
+        return Check(check="runtime folder", status="ok", detail=f"{choice.paths[0].parent} (from {choice.source})")
     folder = default_runtime_dir()
     if os.getuid() and not os.environ.get("XDG_RUNTIME_DIR"):
         hint = "usual under su, cron and some ssh set-ups; log in properly if the daemon is not found"

@@ -208,7 +208,7 @@ def with_room(check: Check, folder: Path) -> Check:
     free = shutil.disk_usage(folder).free
     if free >= ENOUGH_FREE:
         return check
-    detail = f"{folder}: {free / (1 << 20):.0f} MB free"
+    detail = f"{folder}: {free / (1 << 20):.0f} MiB free"
     hint = "the store needs room for every change: without it adds are refused; make room"
     return replace(check, status="fail", detail=detail, hint=hint)
 

@@ -72,10 +72,10 @@ def allowance(limits: Limits, own: UserLimits | None = None) -> Allowance:
 
 
 def human_bytes(count: int) -> str:
-    """`3.1 GB` style text for sentences; 1024-based, one decimal."""
+    """`3.1 GiB` style text for sentences; 1024-based, one decimal."""
     value = float(count)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(value) < 1024 or unit == "TB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(value) < 1024 or unit == "TiB":
             return f"{int(value)} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError

@@ -87,6 +87,8 @@ async def test_doctor_tells_of_clocks_that_differ_and_links_out_of_reach(odctl: 
     assert "ahead" in found["clock skew"]["detail"]
     assert found["disk"]["detail"] == "50 GiB free"
     assert found["links"]["status"] == "skip"
+    # where this daemon is, not where one would be by default
+    assert found["runtime folder"]["detail"] == f"{odctl.folder} (from env)"
 
 
 async def test_doctor_without_a_daemon_looks_for_what_one_needs(odctl: Shell, tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ async def test_a_full_disk_is_told_with_the_figures_of_now(tmp_path: Path, monke
             return job.hold is Hold.DISK and job.reason is not None and text in job.reason.message
 
         free = 100 << 10
-        await until(lambda: says("100.0 kB free"))
+        await until(lambda: says("100.0 KiB free"))
         free = 200 << 10
-        await until(lambda: says("200.0 kB free"))
+        await until(lambda: says("200.0 KiB free"))
 
 
 async def test_a_deletion_that_waits_for_the_disk_is_told_once(

@@ -164,11 +164,11 @@ async def test_the_size_that_may_be_is_that_of_each_jobs_own_selection(tmp_path:
             whole = await home.add(f"{URL}{rate}", home.admin, options=five)
             job = await home.until_state(whole, FAILED, DONE)
             assert job.error is not None
-            assert job.error.message == "it is 9.8 kB, and limits.max_download_size is 4.9 kB"
+            assert job.error.message == "it is 9.8 KiB, and limits.max_download_size is 4.9 KiB"
             for view in parts:
                 await home.until_state(view, DONE)
             # growing to more is refused, one in place of another is not
-            with pytest.raises(LimitExceeded, match=r"it is 5\.9 kB"):
+            with pytest.raises(LimitExceeded, match=r"it is 5\.9 KiB"):
                 await home.core.downloads.select(maya, str(parts[0].job.number), "+5")
             await home.core.downloads.select(maya, str(parts[0].job.number), "1,5")
             await home.until_state(parts[0], DONE)
@@ -185,7 +185,7 @@ async def test_what_would_take_more_than_may_be_stored_waits_as_soon_as_that_is_
         big = {"size": "6000", "rate": "3000"}
         second = await home.add(f"{URL}2", maya, options=big)
         said = await until_waits(home, second, ReasonCode.STORAGE_LIMIT)
-        assert re.fullmatch(r"storage limit: [6-9]\.\d kB of 9\.8 kB used, needs [1-5]\.\d kB", said)
+        assert re.fullmatch(r"storage limit: [6-9]\.\d KiB of 9\.8 KiB used, needs [1-5]\.\d KiB", said)
         # a smaller one may pass it, and another user is not held up
         await home.until_state(await home.add(f"{URL}3", maya, options={"size": "1000"}), DONE)
         await home.until_state(await home.add(f"{URL}4", noor, options={"size": "9000"}), DONE)
@@ -227,7 +227,7 @@ async def test_what_can_never_fit_fails_saying_so_and_nobody_else_with_it(tmp_pa
         job = await home.until_state(mine, FAILED, DONE)
         assert job.error is not None
         assert job.error.code is FailureCode.TOO_LARGE
-        assert job.error.message == "it is 11.7 kB, and its user may store 9.8 kB in all"
+        assert job.error.message == "it is 11.7 KiB, and its user may store 9.8 KiB in all"
         await home.until_state(theirs, DONE)
 
 
@@ -245,7 +245,7 @@ async def test_an_add_and_a_retry_and_a_growth_that_would_take_too_much_are_refu
         job = await home.until_state(whole, FAILED, DONE)
         assert job.error is not None
         assert job.error.code is FailureCode.STORAGE_LIMIT
-        assert job.error.message == "storage limit: 0 B of 6.8 kB used, and this needs 7.8 kB"
+        assert job.error.message == "storage limit: 0 B of 6.8 KiB used, and this needs 7.8 KiB"
         mine = await home.add(URL, maya, options=four, files="1-2")
         await home.until_state(mine, DONE)
         other = await home.add(f"{URL}1", maya, options={"size": "3000"})
@@ -254,7 +254,7 @@ async def test_an_add_and_a_retry_and_a_growth_that_would_take_too_much_are_refu
         before = await home.job(mine)
         with pytest.raises(LimitExceeded) as refused:
             await home.core.downloads.select(maya, str(mine.job.number), "+3")
-        assert refused.value.message == "storage limit: 2.9 kB of 6.8 kB used, and this needs 5.9 kB"
+        assert refused.value.message == "storage limit: 2.9 KiB of 6.8 KiB used, and this needs 5.9 KiB"
         assert refused.value.details == {"limit": 7000, "used": 3000}
         assert await home.job(mine) == before
         # the same bytes again cost nothing, fewer are always fine

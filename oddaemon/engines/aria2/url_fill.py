@@ -147,7 +147,7 @@ class UrlFills:
         self._memory.save(fill.replica, Remembered(origin=origin))
         if size is not None or not disk.is_empty(directory):
             log.info(
-                "bytes of another version are dropped",
+                "bytes that cannot be continued are dropped",
                 extra={"action": "aria2.drop", "replica": str(fill.replica), "size": size},
             )
             disk.clear(directory)

@@ -162,7 +162,7 @@ async def test_damaged_rows_and_a_full_data_disk_are_told(tmp_path: Path, monkey
     assert checks["store"].status == "warn"
     assert checks["store"].detail.endswith(": 3")
     assert checks["data folder"].status == "fail"
-    assert "0 MB free" in checks["data folder"].detail
+    assert "0 MiB free" in checks["data folder"].detail
 
 
 def test_a_clock_that_went_back_is_noticed(tmp_path: Path) -> None:

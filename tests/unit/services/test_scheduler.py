@@ -198,7 +198,7 @@ def test_two_downloads_that_fit_only_one_by_one_do_not_run_together() -> None:
     schedule = plan([claim(1, size=8 * GB), claim(2, size=8 * GB)], limits, room=NodeRoom(node=node(11 * GB)))
     assert numbers(schedule) == {1}
     assert code(schedule, 2) is ReasonCode.WAITING_FOR_SPACE
-    assert "2.0 GB above the reserve, needs 8.0 GB" in schedule.reasons[JobId(UUID(int=2))].message
+    assert "2.0 GiB above the reserve, needs 8.0 GiB" in schedule.reasons[JobId(UUID(int=2))].message
 
 
 def test_what_runs_reserves_what_it_still_needs() -> None:
