@@ -14,6 +14,10 @@ SPACE_WAIT = Seconds(30)
 """Between looks at a disk on which a write failed although it reported room (a quota, for example)."""
 
 
+SET_BACK = timedelta(minutes=1)
+"""How far what is stored has to lie ahead of a clock that was read a moment earlier for the clock to be wrong."""
+
+
 def wait_before(attempt: int, limits: Limits, retry_after: Seconds | None) -> Seconds:
     """How long to wait after the `attempt`th failure, counted from 1. The origin's wish wins when it is longer."""
     grown = limits.retry_wait * 2 ** min(attempt - 1, 30)
@@ -21,9 +25,9 @@ def wait_before(attempt: int, limits: Limits, retry_after: Seconds | None) -> Se
 
 
 def waits(next_try_at: datetime | None, written_at: datetime, now: datetime) -> bool:
-    """Whether the next attempt is still to come. A wait that was written after now was measured by a clock that has
-    been set back since: nobody can tell how much of it is left, and it is over."""
-    return next_try_at is not None and written_at <= now < next_try_at
+    """Whether the next attempt is still to come. A wait that was written well after now was measured by a clock that
+    has been set back since: nobody can tell how much of it is left, and it is over."""
+    return next_try_at is not None and now < next_try_at and written_at <= now + SET_BACK
 
 
 def waiting_reason(failure: Failure, until: datetime) -> Reason:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.job import UNFINISHED, Hold, Job, JobState
+from oddaemon.domain.retry import SET_BACK
 from oddaemon.domain.source import SourceKind
 from oddaemon.domain.types import (
     Bytes,
@@ -77,14 +78,14 @@ _LAST_OF = _SELECT.where(_C.user_id == sa.bindparam("user")).order_by(_C.number.
 _OF_ENTRIES = _SELECT.where(_C.entry_id.in_(sa.bindparam("entries", expanding=True))).order_by(_C.number)
 _UNFINISHED_OF = _SELECT.where(_C.entry_id == sa.bindparam("of_entry"), _C.state.in_(_OPEN)).order_by(_C.number)
 _TURN = sa.func.row_number().over(partition_by=_C.user_id, order_by=_C.number)
-_NOW = sa.bindparam("now", type_=_C.next_try_at.type)
+_NOW, _AHEAD = (sa.bindparam(name, type_=_C.next_try_at.type) for name in ("now", "ahead"))
 _TURNS = (
     sa.select(_C.id, _C.number, _TURN.label("turn"))
     .where(
         _C.state == JobState.QUEUED.value,
         _C.entry_id.is_(None),
         # domain/retry.py waits()
-        sa.or_(_C.next_try_at.is_(None), _C.next_try_at <= _NOW, _C.updated_at > _NOW),
+        sa.or_(_C.next_try_at.is_(None), _C.next_try_at <= _NOW, _C.updated_at > _AHEAD),
     )
     .subquery("turns")
 )
@@ -364,7 +365,7 @@ class SqlJobs:
         return found
 
     def unresolved(self, now: datetime, *, limit: int) -> Sequence[Job]:
-        return self._many(_UNRESOLVED, {"now": now, "most": limit})
+        return self._many(_UNRESOLVED, {"now": now, "ahead": now + SET_BACK, "most": limit})
 
     def claims(self) -> Sequence[ClaimRow]:
         return self._scope.converted(jobs, claim_of, self._scope.rows(_CLAIMS))

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
+
 from oddaemon.domain.admission import Limits
 from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.failure import Failure, FailureCode, Retry
-from oddaemon.domain.retry import after_failure, wait_before
+from oddaemon.domain.retry import after_failure, wait_before, waits
 from oddaemon.domain.types import Bytes, EngineName, EntryId, NodeId, ReplicaId, Seconds
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,3 +70,25 @@ def test_bytes_of_another_version_are_thrown_away_at_the_next_start() -> None:
 def test_a_machine_that_was_off_for_weeks_does_not_end_a_retry() -> None:
     later = AT + timedelta(days=30)
     assert not after_failure(REPLICA, failure(), done=Bytes(100), limits=LIMITS, at=later).final
+
+
+@pytest.mark.parametrize(
+    ("written", "until", "still"),
+    [
+        (0, 10, True),
+        (0, 0, False),
+        (0, None, False),
+        (-100, 10, True),
+        # written by somebody who looked at the clock a moment later than we did
+        (5, 10, True),
+        # the clock was set back since
+        (3600, 3610, False),
+    ],
+)
+def test_a_wait_lasts_until_its_end_or_until_the_clock_is_set_back(
+    written: int, until: int | None, still: bool
+) -> None:
+    def at(seconds: int) -> datetime:
+        return AT + timedelta(seconds=seconds)
+
+    assert waits(None if until is None else at(until), at(written), AT) is still
