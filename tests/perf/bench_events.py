@@ -38,6 +38,8 @@ class Stream(asyncio.Protocol):
         self._rest = b""
         self.opened = asyncio.Event()
         self.seen: list[int] = []
+        self.progress = 0
+        """Events of progress, which have no number."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -49,6 +51,7 @@ class Stream(asyncio.Protocol):
         if b"retry: " in whole:
             self.opened.set()
         self.seen += map(int, _ID.findall(whole))
+        self.progress += whole.count(b"event: job.progress")
 
 
 async def events(daemon: Daemon, door: Door) -> None:
@@ -68,15 +71,17 @@ async def events(daemon: Daemon, door: Door) -> None:
         for number in range(total):
             await asyncio.sleep(max(0.0, began + number / EVENTS_A_SECOND - time.perf_counter()))
             await caller.call("PATCH", f"/downloads/{job['id']}", {"priority": number % 2 + 1})
-        share = (cpu(pid) - used) / (time.perf_counter() - began)
+        rate = total / (time.perf_counter() - began)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and any(len(stream.seen) < total for stream in streams):
             await asyncio.sleep(0.1)
-        whole = sum(stream.seen[-total:] == list(range(stream.seen[-1] - total + 1, stream.seen[-1] + 1))
-                    for stream in streams if len(stream.seen) >= total)  # fmt: skip
+        share = (cpu(pid) - used) / (time.perf_counter() - began)
+        last = max(stream.seen[-1] for stream in streams if stream.seen)
+        wanted = list(range(last - total + 1, last + 1))
+        whole = sum(stream.seen[-total:] == wanted for stream in streams)
         print(
-            f"{STREAMS} event streams, {EVENTS_A_SECOND} events a second: {whole} streams got all {total}; "
-            f"{share:.2f} of a core (to reach: all, 0.5)",
+            f"{STREAMS} event streams, {rate:.1f} events a second (wanted: {EVENTS_A_SECOND}): {whole} streams got all "
+            f"{total}; {share:.2f} of a core (to reach: all, 0.5)",
             flush=True,
         )
         for stream in streams:
@@ -95,6 +100,11 @@ async def reads(daemon: Daemon, door: Door) -> None:
             status, answer = await caller.send(door.request("GET", "/downloads?filter=state%3Dactive&per_page=1"))
             active = int(re.findall(rb'"total":(\d+)', answer)[-1]) if status == 200 else 0
             await asyncio.sleep(0.2)
+    loop = asyncio.get_running_loop()
+    # somebody has to listen: else no progress is told
+    wish = door.request("GET", "/events?types=job.progress")
+    _, listening = await loop.create_connection(lambda: Stream(wish), door.host, door.port)
+    await listening.opened.wait()
     end = time.monotonic() + READ_SECONDS
     request = door.request("GET", "/downloads?per_page=20")
 
@@ -116,7 +126,8 @@ async def reads(daemon: Daemon, door: Door) -> None:
     took.sort()
     locked = sum("lock" in line for line in daemon.log.splitlines() if "warn" in line or "error" in line)
     print(
-        f"{active} downloads in progress, {READERS} readers, {len(took)} reads in {READ_SECONDS} s: median "
+        f"{active} downloads, {listening.progress / READ_SECONDS:.0f} progress updates a second, {READERS} readers, "
+        f"{len(took)} reads in {READ_SECONDS} s: median "
         f"{took[len(took) // 2]:.1f} ms, p99 {took[len(took) * 99 // 100]:.1f} ms (to reach: 100), {wrong} not "
         f"answered, {locked} lock errors; {share:.2f} of a core",
         flush=True,

@@ -25,7 +25,7 @@ from tests.perf.bench_running import cpu
 from tests.perf.rest_client import Caller, Door, door_of
 from tests.support.daemons import Daemon
 from tests.support.origin_server import Origin
-from tests.support.postgres import test_databases
+from tests.support.postgres import running_server
 from tests.support.rest_house import RestHouse, rest_house
 
 JOBS = 10_000
@@ -122,8 +122,9 @@ async def main() -> None:
         if not chosen or "sqlite" in chosen:
             await adds(Path(folder) / "sqlite", "SQLite", "")
         if not chosen or "postgresql" in chosen:
-            with test_databases() as databases:
-                await adds(Path(folder) / "postgresql", "PostgreSQL", databases.create())
+            # as it is without settings of the tests': what was answered survives a power cut
+            with running_server("fsync=on", "full_page_writes=on") as server:
+                await adds(Path(folder) / "postgresql", "PostgreSQL", server.url())
 
 
 if __name__ == "__main__":
