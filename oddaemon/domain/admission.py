@@ -160,6 +160,8 @@ class UserTurns:
     own: Mapping[UserId, UserLimits] = field(default_factory=dict)
     running: dict[UserId, int] = field(default_factory=dict)
     served: dict[UserId, int] = field(default_factory=dict)
+    measuring: set[UserId] = field(default_factory=set)
+    """Whose are downloads that run and whose size nobody has seen yet."""
 
     def refuses(self, user: UserId) -> Reason | None:
         count, most = self.running.get(user, 0), self._most(user)
@@ -170,6 +172,14 @@ class UserTurns:
     def _most(self, user: UserId) -> int:
         # asked for each of 10,000 waiting jobs
         return allowance(self.limits, self.own[user]).running if user in self.own else self.limits.per_user
+
+    def refuses_unknown(self, user: UserId) -> Reason | None:
+        """What is of unknown size begins one after the other when its user's storage is limited: many at once would be
+        complete before anybody had seen that together they are too much."""
+        if user not in self.measuring or not allowance(self.limits, self.own.get(user)).storage:
+            return None
+        message = "storage limit: of another download it is not known yet how large it is"
+        return Reason(code=ReasonCode.STORAGE_LIMIT, message=message)
 
     def take(self, user: UserId) -> None:
         self.running[user] = self.running.get(user, 0) + 1

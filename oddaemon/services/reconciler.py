@@ -55,6 +55,8 @@ PLAN_CHEAP = Seconds(0.01)
 NEVER = Seconds(-1e9)
 FLUSH = Seconds(30)
 """Between two writes of mere progress."""
+MEASURED_IN = Seconds(10)
+"""For no longer is the size of a download waited for before the next of unknown size may begin."""
 STALL_CODES = frozenset({ReasonCode.NO_SEEDS, ReasonCode.STALLED})
 
 
@@ -416,10 +418,16 @@ class Reconciler:
             replica_id=replica.id,
             node_id=replica.node_id,
             running=replica.state is ReplicaState.FILLING,
+            unmeasured=self._is_unmeasured(replica, now),
             blocked=blocked,
             last_resort=replica.reason is not None and replica.reason.code in STALL_CODES,
             info_hash=info_hash,
         )
+
+    def _is_unmeasured(self, replica: Replica, now: datetime) -> bool:
+        status = self.board.statuses.get(replica.id)
+        fresh = 0 <= (now - replica.updated_at).total_seconds() < MEASURED_IN
+        return fresh and (status is None or (status.total is None and not status.done))
 
     async def _mark(self, claims: Sequence[ClaimRow], works: Mapping[EntryId, Work], schedule: Schedule) -> None:
         """Jobs that join what runs become active; jobs whose replica does not run are not."""

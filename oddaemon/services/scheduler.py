@@ -32,12 +32,20 @@ class Work:
     node_id: NodeId | None = None
     """Set when there is a replica: it stays where its bytes are."""
     running: bool = False
+    unmeasured: bool = False
+    """It runs, and its size has not been looked at yet."""
     blocked: Reason | None = None
     """Why it cannot start whatever the room: a wait between attempts, a replica that is still being removed."""
     last_resort: bool = False
     """It yielded its slot for want of seeds: everything else goes first."""
     info_hash: str | None = None
     """An engine works on each only once at a time: several users have a private torrent each for themselves."""
+
+    @property
+    def may_surprise(self) -> bool:
+        """It may be there before its size is known. A magnet tells it before the first byte, but may be long in doing
+        so: nothing waits for that."""
+        return self.remaining is None and self.info_hash is None and (self.unmeasured or not self.running)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +97,15 @@ class Scheduler:
                 continue
             work = works[claim.entry_id]
             if claim.entry_id in started or work.running:
-                self._activate(claim, turns, active)
+                self._activate(claim, work, turns, active)
                 continue
-            start, reason = self._try(work, claim, rooms, limits, closed, torrents)
+            start, reason = self._try(work, claim, rooms, turns, closed, torrents)
             if start is None:
                 reasons[claim.job_id] = reason
                 continue
             starts.append(start)
             started.add(claim.entry_id)
-            self._activate(claim, turns, active)
+            self._activate(claim, work, turns, active)
         # those who joined what starts now wait only for their own limit
         for entry_id in started:
             for claim in by_entry[entry_id]:
@@ -106,7 +114,7 @@ class Scheduler:
                 refused = turns.refuses(claim.user_id)
                 if refused is None:
                     reasons.pop(claim.job_id, None)
-                    self._activate(claim, turns, active)
+                    self._activate(claim, works[entry_id], turns, active)
                 else:
                     reasons[claim.job_id] = refused
         return Schedule(
@@ -139,8 +147,7 @@ class Scheduler:
         # more than the limit are there when it was lowered: the last of them have to wait
         for claim in sorted(running_claims, key=lambda claim: (-claim.priority, claim.number)):
             if turns.refuses(claim.user_id) is None:
-                active.add(claim.job_id)
-                turns.take(claim.user_id)
+                self._keep(claim, works[claim.entry_id], turns, active)
                 kept.add(claim.entry_id)
             else:
                 waiting.append(claim)
@@ -154,8 +161,7 @@ class Scheduler:
         still_waiting: list[ClaimRow] = []
         for claim in waiting:
             if claim.entry_id in running and turns.refuses(claim.user_id) is None:
-                active.add(claim.job_id)
-                turns.take(claim.user_id)
+                self._keep(claim, works[claim.entry_id], turns, active)
                 kept.add(claim.entry_id)
             else:
                 still_waiting.append(claim)
@@ -189,20 +195,29 @@ class Scheduler:
             if queue:
                 heapq.heappush(heap, (*turns.rank(user), key, user))
 
-    def _activate(self, claim: ClaimRow, turns: UserTurns, active: set[JobId]) -> None:
+    def _keep(self, claim: ClaimRow, work: Work, turns: UserTurns, active: set[JobId]) -> None:
         active.add(claim.job_id)
         turns.take(claim.user_id)
+        if work.may_surprise:
+            turns.measuring.add(claim.user_id)
+
+    def _activate(self, claim: ClaimRow, work: Work, turns: UserTurns, active: set[JobId]) -> None:
+        self._keep(claim, work, turns, active)
         self._turn += 1
         self._served[claim.user_id] = self._turn
 
     def _try(
-        self, work: Work, claim: ClaimRow, rooms: Mapping[NodeId, NodeRoom], limits: Limits,
+        self, work: Work, claim: ClaimRow, rooms: Mapping[NodeId, NodeRoom], turns: UserTurns,
         closed: dict[tuple[EngineName, NodeId | None], Reason], torrents: set[tuple[NodeId | None, str]],
     ) -> tuple[Start | None, Reason]:  # fmt: skip
+        limits = turns.limits
         if limits.queue_paused:
             return None, QUEUE_PAUSED
         if work.blocked is not None:
             return None, work.blocked
+        unknown = turns.refuses_unknown(claim.user_id) if work.may_surprise else None
+        if unknown is not None:
+            return None, unknown
         wish = work.node_id or claim.node_wish
         shut = closed.get((work.engine, wish))
         if shut is not None:

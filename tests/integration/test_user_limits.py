@@ -51,12 +51,16 @@ async def until_running(home: House, **wanted: int) -> None:
         raise AssertionError(f"{wanted} wanted, {await running(home)} run") from None
 
 
+async def shown(home: House, view: JobView) -> Job:
+    return (await home.core.downloads.get(home.admin, str(view.job.number))).job
+
+
 async def until_waits(home: House, view: JobView, code: ReasonCode) -> str:
     """What the job says when it waits for this reason."""
     said: list[str] = []
 
     async def told() -> bool:
-        found = (await home.core.downloads.get(home.admin, str(view.job.number))).job
+        found = await shown(home, view)
         if found.state is QUEUED and found.reason is not None and found.reason.code is code:
             said.append(found.reason.message)
         return bool(said)
@@ -216,6 +220,21 @@ async def test_when_nobody_knows_how_large_it_will_be_it_goes_as_far_as_it_may(t
         await home.allow(maya, UserLimits(storage=Bytes(30_000)))
         await home.until_state(view, DONE)
         await home.until_state(third, DONE)
+
+
+async def test_of_many_whose_size_nobody_knows_one_alone_can_pass_what_may_be_stored(tmp_path: Path) -> None:
+    async with house(tmp_path, storage_per_user=Bytes(10_000), per_user=5, queue_paused=True) as home:
+        maya = await home.user("maya")
+        views = [await home.add(f"{URL}{n}", maya, options={"size": "6000"}) for n in range(5)]
+        home.limits = replace(home.limits, queue_paused=False)
+        home.core.reconciler.wake()
+
+        async def settled() -> bool:
+            codes = [job.reason.code for view in views if (job := await shown(home, view)).reason is not None]
+            return len(await running(home)) == 0 and codes.count(ReasonCode.STORAGE_LIMIT) >= 3
+
+        await until(settled)
+        assert await used(home, maya) <= 12_000
 
 
 async def test_what_can_never_fit_fails_saying_so_and_nobody_else_with_it(tmp_path: Path) -> None:
