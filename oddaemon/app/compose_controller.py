@@ -241,7 +241,7 @@ async def compose_controller(
     await quotas.load()
     daily = DailyServing(
         store=store, clock=clock, most=lambda user: quotas.of(user).served_per_day,
-        anybody=lambda: any(one.served_per_day for one in quotas.everybodys()),
+        everybody=lambda: current.limits.served_per_day, own=lambda: quotas.own,
     )  # fmt: skip
     http = await asyncio.to_thread(listen_http, loaded.settings.server)
     stack.callback(http.socket.close)
@@ -463,7 +463,7 @@ async def _serve_files(
         options=FileServerOptions(referers=tuple(settings.file_referers)),
     )  # fmt: skip
     files.server = server
-    daily.spend = server.spend
+    daily.counted, daily.allot = lambda: server.counted, server.allot
     await daily.look()
     try:
         host, port = await server.start()

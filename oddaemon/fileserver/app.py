@@ -23,7 +23,8 @@ from oddaemon.domain.byte_range import parse_range
 from oddaemon.domain.errors import NotFound, NotReady, OpenDebridError, StorageMissing
 from oddaemon.domain.link import LinkContent, LinkKind
 from oddaemon.domain.link_token import LinkToken, TokenExpired, TokenTampered, verify
-from oddaemon.domain.types import ReplicaId, UserId
+from oddaemon.domain.types import ReplicaId
+from oddaemon.fileserver.allowances import Allowances
 from oddaemon.fileserver.archive import Archive
 from oddaemon.fileserver.conditional import Verdict, evaluate, range_applies
 from oddaemon.fileserver.http import Request
@@ -110,17 +111,13 @@ class FileApp:
         self._weight = 0
         self._asking: dict[str, asyncio.Future[Answer]] = {}
         self._revoked: dict[bytes, float] = {}
-        self._spent: Mapping[UserId, float] = {}
+        self.allowances = Allowances()
 
     # -- revocation
 
     def revoke(self, links: Mapping[bytes, float]) -> None:
         """From now on these link ids are refused; values are the Unix times from which on expiry does it."""
         self._revoked.update(links)
-
-    def spend(self, users: Mapping[UserId, float]) -> None:
-        """The links of these users, and of no others, are refused until the Unix time that each has."""
-        self._spent = users
 
     def forget(self, replicas: Sequence[ReplicaId]) -> None:
         """What is known of these replicas is asked anew."""
@@ -164,7 +161,7 @@ class FileApp:
                 return refusal(HTTPStatus.GONE, "this link has expired", body=has_body)
         if link in self._revoked:
             return refusal(HTTPStatus.GONE, "this link was revoked", body=has_body)
-        if self._spent and (wait := self._spent.get(token.user_id, 0) - now) > 0:
+        if wait := self.allowances.wait(token.user_id):
             return _spent(wait, body=has_body)
         if self._referers and not self._referer_allowed(request.fields.get("referer")):
             return refusal(HTTPStatus.FORBIDDEN, "this link may not be used from that site", body=has_body)
@@ -180,7 +177,7 @@ class FileApp:
             return asked.again(with_body=request.method != "HEAD")
         if asked.link in self._revoked:
             return refusal(HTTPStatus.GONE, "this link was revoked", body=request.method != "HEAD")
-        if self._spent and (wait := self._spent.get(asked.token.user_id, 0) - time.time()) > 0:
+        if wait := self.allowances.wait(asked.token.user_id):
             return _spent(wait, body=request.method != "HEAD")
         return self._serve(request, None, asked)
 

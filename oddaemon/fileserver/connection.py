@@ -78,6 +78,10 @@ class Usage:
         return counts
 
 
+class DaySpent(Exception):
+    """The links of this user may give no more today."""
+
+
 class Acceptor:
     """Accepts connections on a listening socket, which may be shared with other processes, and holds them."""
 
@@ -120,10 +124,10 @@ class Acceptor:
             if connection.link in links:
                 connection.close()
 
-    def cut_users(self, users: Collection[UserId]) -> None:
-        """Ends every transfer of these users' links in the middle."""
+    def cut_spent(self) -> None:
+        """Ends every transfer, in the middle, of users whose links may give no more."""
         for connection in list(self._connections):
-            if connection.user in users:
+            if connection.user is not None and self.app.allowances.wait(connection.user):
                 connection.close()
 
     def forget(self, connection: Connection) -> None:
@@ -362,6 +366,9 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             self._want_to_write()
             return
+        except DaySpent:
+            self.close()
+            return
         except (ArchiveBroken, OpenDebridError) as error:
             log.warning(
                 "a transfer ends early: a file changed under it",
@@ -390,6 +397,8 @@ class Connection:
                 if self._out is None:
                     return total
                 total += self._send(self._out)
+            elif response.user is not None and self._acceptor.app.allowances.wait(response.user):
+                raise DaySpent
             elif not isinstance(piece, FilePiece):
                 response.piece = None
                 self._out = memoryview(piece if self._out is None else b"".join((self._out, piece)))
@@ -442,6 +451,9 @@ class Connection:
     def _send_file(self, response: Response, piece: FilePiece) -> int:
         # ends on a page: what starts inside of one takes two fragments of the socket's buffer for each page
         wanted = min(piece.length, SLICE_BYTES - piece.offset % _PAGE_BYTES)
+        may = self._acceptor.app.allowances.left(response.user) if response.user is not None else None
+        if may is not None:
+            wanted = min(wanted, may)
         count = os.sendfile(self.fd, piece.fd, piece.offset, wanted)
         if count == 0:
             raise ArchiveBroken  # it was truncated under us
@@ -462,6 +474,8 @@ class Connection:
             count -= of_head
         if count and self._response is not None and self._response.link is not None:
             self._acceptor.usage.add(self._response.link, 0, count)
+            if self._response.user is not None:
+                self._acceptor.app.allowances.gave(self._response.user, count)
 
     def _want_to_write(self) -> None:
         if not self._writing and not self._closed:

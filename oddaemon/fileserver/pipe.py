@@ -1,7 +1,7 @@
 """What the daemon and its file processes say to each other over a socket pair: JSON objects, each after its
 length.
 
-daemon → process   {"op": "config", …} first; "revoke" (acknowledged), "spent", "forget", "stop";
+daemon → process   {"op": "config", …} first; "revoke" (acknowledged), "day", "forget", "stop";
                    "content" and "use" (answers)
 process → daemon   "ready", "ack", "content" and "use" (questions), "usage", "gone" (a recorded file was not found)
 
@@ -15,6 +15,7 @@ import json
 import struct
 from typing import Any
 
+from oddaemon.domain.day_left import DayLeft
 from oddaemon.domain.link import LinkContent, LinkFile
 from oddaemon.domain.types import Bytes
 
@@ -52,6 +53,13 @@ def content_to_json(content: LinkContent) -> dict[str, Any]:
         "files": [[file.path, file.disk_path, file.size, file.content_type] for file in content.files],
         "text": content.text,
     }
+
+
+def day_to_json(day: DayLeft) -> dict[str, Any]:
+    return {
+        "until": day.until.timestamp(), "others": day.others,
+        "users": {user.hex: one and [one.left, one.day] for user, one in day.users.items()},
+    }  # fmt: skip
 
 
 def content_from_json(value: dict[str, Any]) -> LinkContent:

@@ -30,10 +30,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from oddaemon.domain.day_left import DayLeft
 from oddaemon.domain.errors import InvalidArgument, NotFound, NotReady, StorageMissing, Unavailable
 from oddaemon.domain.link import LinkContent
-from oddaemon.domain.types import Bytes, LinkId, ReplicaId, UserId
-from oddaemon.fileserver.pipe import PipeLost, content_to_json, receive, send
+from oddaemon.domain.types import Bytes, LinkId, ReplicaId
+from oddaemon.fileserver.pipe import PipeLost, content_to_json, day_to_json, receive, send
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,10 @@ class _Child:
     writer: asyncio.StreamWriter
     started_at: float
     acks: dict[int, asyncio.Future[None]] = field(default_factory=dict)
+    reported: int = 0
+    """The number of its last report of what it gave."""
+    counted: int = 0
+    """That of the last one that was stored."""
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -138,7 +143,7 @@ class FileServer:
         self._options = options or FileServerOptions()
         self._children: set[_Child] = set()
         self._revoked: dict[LinkId, float] = {}
-        self._spent: dict[UserId, float] = {}
+        self._day: DayLeft | None = None
         self._usage: dict[LinkId, list[int]] = {}
         self._sequence = itertools.count(1)
         self._listener: socket.socket | None = None
@@ -196,15 +201,18 @@ class FileServer:
             for child in list(self._children):
                 tasks.create_task(self._revoke_in(child, new), name=f"fileserver.revoke.{child.process.pid}")
 
-    def spend(self, users: Mapping[UserId, datetime]) -> None:
-        """From now on the links of these users, and of no others, are refused until the time that each has, and their
-        running transfers end. It is not waited for: bytes are counted only now and then."""
-        self._spent = {user: until.timestamp() for user, until in users.items()}
-        for child in self._children:
-            send(child.writer, {"op": "spent", "users": self._spent_users()})
+    @property
+    def counted(self) -> Mapping[int, int]:
+        """Up to which of its reports what each process gave was stored: for `allot`."""
+        return {child.process.pid: child.counted for child in self._children}
 
-    def _spent_users(self) -> dict[str, float]:
-        return {user.hex: until for user, until in self._spent.items()}
+    def allot(self, day: DayLeft, as_of: Mapping[int, int]) -> None:
+        """The links of users give no more than this from now on: transfers end in the middle, and who has nothing left
+        is refused until the next day. `as_of`: what `counted` was before what is left was looked up."""
+        self._day = day
+        for child in self._children:
+            counted = as_of.get(child.process.pid, 0)
+            send(child.writer, {"op": "day", "day": day_to_json(day), "as_of": counted})
 
     def forget(self, replicas: Sequence[ReplicaId]) -> None:
         """What the processes remember of these replicas' files is asked again: call it when a replica's files
@@ -332,7 +340,7 @@ class FileServer:
             "keys": [key.hex() for key in self._keys],
             "referers": list(options.referers),
             "revoked": {link.hex: expiry for link, expiry in self._revoked.items()},
-            "spent": self._spent_users(),
+            "day": None if self._day is None else day_to_json(self._day),
             "max_connections": options.max_connections,
             "head_seconds": options.head_seconds,
             "idle_seconds": options.idle_seconds,
@@ -363,6 +371,7 @@ class FileServer:
                     replica = ReplicaId(UUID(message["replica"]))
                     tasks.create_task(self._on_gone(replica), name=f"fileserver.gone.{replica}")
                 case "usage":
+                    child.reported = message["number"]
                     for link, (accesses, sent) in message["links"].items():
                         counts = self._usage.setdefault(LinkId(UUID(link)), [0, 0])
                         counts[0] += accesses
@@ -428,11 +437,14 @@ class FileServer:
 
     async def _flush_usage(self) -> None:
         usage, self._usage = self._usage, {}
+        reported = {child: child.reported for child in self._children}
         if not usage:
             return
         try:
             async with asyncio.timeout(_CALLBACK_SECONDS):
                 await self._on_usage({link: (accesses, Bytes(sent)) for link, (accesses, sent) in usage.items()})
+            for child, number in reported.items():
+                child.counted = number
         except Exception:  # it is counted with the next report
             log.warning(
                 "the use of links could not be stored", exc_info=True, extra={"action": "fileserver.usage_failed"}

@@ -17,7 +17,7 @@ from uuid import UUID
 from oddaemon.domain.errors import NotFound, NotReady, StorageMissing
 from oddaemon.domain.link import LinkContent
 from oddaemon.domain.link_token import LinkToken
-from oddaemon.domain.types import ReplicaId, UserId
+from oddaemon.domain.types import ReplicaId
 from oddaemon.fileserver.app import FileApp
 from oddaemon.fileserver.connection import Acceptor, ConnectionLimits
 from oddaemon.fileserver.pipe import PipeLost, content_from_json, receive, send
@@ -89,7 +89,8 @@ class Worker:
             referers=config["referers"],
         )
         app.revoke(_links(config["revoked"]))
-        app.spend(_users(config["spent"]))
+        if config["day"] is not None:
+            app.allowances.tell(config["day"], 0)
         limits = ConnectionLimits(
             max_connections=min(config["max_connections"], _descriptors() // 2),
             head_seconds=config["head_seconds"],
@@ -108,10 +109,9 @@ class Worker:
                     acceptor.app.revoke(links)
                     acceptor.cut(links.keys())
                     send(self._writer, {"op": "ack", "seq": message["seq"]})
-                case "spent":
-                    users = _users(message["users"])
-                    acceptor.app.spend(users)
-                    acceptor.cut_users(users.keys())
+                case "day":
+                    acceptor.app.allowances.tell(message["day"], message["as_of"])
+                    acceptor.cut_spent()
                 case "forget":
                     acceptor.app.forget([ReplicaId(UUID(replica)) for replica in message["replicas"]])
                 case "content" | "use":
@@ -173,11 +173,8 @@ class Worker:
 
     def _send_usage(self, acceptor: Acceptor) -> None:
         if usage := acceptor.usage.take():
-            send(self._writer, {"op": "usage", "links": {link.hex(): counts for link, counts in usage.items()}})
-
-
-def _users(value: dict[str, float]) -> dict[UserId, float]:
-    return {UserId(UUID(user)): float(until) for user, until in value.items()}
+            links = {link.hex(): counts for link, counts in usage.items()}
+            send(self._writer, {"op": "usage", "number": acceptor.app.allowances.report(), "links": links})
 
 
 def _links(value: dict[str, float]) -> dict[bytes, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from oddaemon.domain.admission import Allowance, Limits, allowance
@@ -52,10 +52,6 @@ class Quotas:
     def note(self, user: User) -> None:
         """The user's own limits were changed."""
         self.own[user.id] = user.limits
-
-    def everybodys(self) -> Sequence[Allowance]:
-        """What users may use, each once: without limits of their own, and with each that there are."""
-        return [allowance(self.limits(), own) for own in (None, *self.own.values())]
 
     def of(self, user: UserId) -> Allowance:
         return allowance(self.limits(), self.own.get(user))

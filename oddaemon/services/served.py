@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from oddaemon.domain.day_left import Allotment, DayLeft
 from oddaemon.domain.types import Bytes, UserId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store
@@ -36,11 +37,15 @@ class DailyServing:
     clock: Clock
     most: Callable[[UserId], Bytes]
     """What a user's links may give in a day. 0: there is no limit."""
-    anybody: Callable[[], bool]
-    """Whether anybody has a limit."""
-    spend: Callable[[Mapping[UserId, datetime]], None] = lambda _: None
-    """Tells the file servers whose links they have to refuse, and until when."""
-    _spent: Mapping[UserId, datetime] = field(default_factory=dict)
+    everybody: Callable[[], Bytes]
+    """What the links of a user without limits of their own may. 0: there is no limit."""
+    own: Callable[[], Collection[UserId]]
+    """The users with limits of their own."""
+    counted: Callable[[], Mapping[int, int]] = dict
+    """What the file servers have given and is stored: see `allot`."""
+    allot: Callable[[DayLeft, Mapping[int, int]], None] = lambda *_: None
+    """Tells the file servers what they may still give, and as of when: what `counted` said before it was looked up."""
+    _told: DayLeft | None = None
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:
@@ -59,16 +64,21 @@ class DailyServing:
                 log.exception("cannot hold links to a day's bytes", extra={"action": "served_look_failed"})
 
     async def look(self) -> None:
-        """Tells the file servers when it has changed whose links they have to refuse."""
-        now = self.clock.now()
+        """Tells the file servers what each user's links may still give, when that has changed."""
+        now, counted = self.clock.now(), self.counted()
+        everybody, own = self.everybody(), self.own()
         served: Mapping[UserId, Bytes] = {}
-        if self.anybody():
+        if everybody or any(map(self.most, own)):
             served = await self.store.read(lambda tx: tx.served.on(day_of(now)))
-        until = next_day(now)
-        spent = {user: until for user, count in served.items() if 0 < self.most(user) <= count}
-        if spent != self._spent:
-            self._spent = spent
-            self.spend(spent)
+        users = {user: self._of(user, served.get(user, Bytes(0))) for user in {*served, *own}}
+        day = DayLeft(until=next_day(now), users=users, others=everybody or None)
+        if day != self._told and (self._told is not None or everybody or any(users.values())):
+            self._told = day
+            self.allot(day, counted)
+
+    def _of(self, user: UserId, served: Bytes) -> Allotment | None:
+        most = self.most(user)
+        return Allotment(left=Bytes(most - served), day=most) if most else None
 
     async def trim(self) -> int:
         before = day_of(self.clock.now()) - KEPT_DAYS

@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from oddaemon.domain.day_left import Allotment, DayLeft
 from oddaemon.domain.errors import InvalidArgument, NotFound, NotReady, OpenDebridError
 from oddaemon.domain.files import content_type_of
 from oddaemon.domain.link import LinkContent, LinkFile, LinkKind
@@ -92,6 +93,12 @@ class Node:
             expires_at=int(time.time() + expires_in),
         )  # fmt: skip
         return f"{self.base}/d/{sign(token, self.key)}/{quote(name, safe='')}"
+
+    def allot(self, until: datetime, *spent: UserId, **left: int) -> None:
+        """To these users nothing, to all others everything; with `mine` so much to ours."""
+        users = dict.fromkeys(spent, Allotment(left=Bytes(0), day=Bytes(1 << 40)))
+        users.update((self.user, Allotment(left=Bytes(most), day=Bytes(1 << 40))) for most in left.values())
+        self.server.allot(DayLeft(until=until, users=users), self.server.counted)
 
     def link(self, path: str = "file.bin", content: bytes = CONTENT, *, name: str = "", **token: object) -> str:
         """A new link to a new file."""
@@ -330,7 +337,7 @@ async def test_the_links_of_a_user_whose_day_is_used_up_say_when_they_go_on(tmp_
         theirs = node.link("c")
         assert [(await fetch(url)).status for url in (mine, other, theirs)] == [200] * 3
         midnight = datetime.now(UTC) + timedelta(hours=1)
-        node.server.spend({spender: midnight, UserId(uuid4()): midnight})
+        node.allot(midnight, spender, UserId(uuid4()))
         refused = await until_answered(mine, 429)
         for _ in range(12):
             assert [(await fetch(url)).status for url in (mine, other, theirs)] == [429, 429, 200]
@@ -342,11 +349,11 @@ async def test_the_links_of_a_user_whose_day_is_used_up_say_when_they_go_on(tmp_
         await until(lambda: len(node.server.pids) == processes)
         assert {(await fetch(mine)).status for _ in range(12)} == {429}
         # and it ends by itself, or when they are told that it has
-        node.server.spend({spender: datetime.now(UTC) + timedelta(seconds=0.2)})
+        node.allot(datetime.now(UTC) + timedelta(seconds=0.2), spender)
         await until_answered(mine, 200)
-        node.server.spend({spender: midnight})
+        node.allot(midnight, spender)
         await until_answered(mine, 429)
-        node.server.spend({})
+        node.allot(midnight)
         await until_answered(mine, 200)
 
 
@@ -362,14 +369,45 @@ async def test_a_running_transfer_ends_with_its_link_and_with_the_day_of_its_use
     if end == "revoked":
         await node.server.revoke({node.id_of(url): later})
     else:
-        node.server.spend({UserId(uuid4()): later})
-        node.server.spend({node.user: later})
+        node.allot(later, UserId(uuid4()))
+        node.allot(later, node.user)
     received = 1 << 16
     with contextlib.suppress(ConnectionResetError):
         while data := await client.reader.read(1 << 20):
             received += len(data)
     assert received < size
     await client.close()
+
+
+async def test_no_more_is_given_than_is_left_however_fast_it_goes(node: Node) -> None:
+    """Nothing is counted in between, and what is counted meanwhile is taken off once."""
+    later, url = datetime.now(UTC) + timedelta(hours=1), node.link("large.bin", b"\0" * (16 << 20))
+    other = node.link("other", b"\0" * (16 << 20))
+    node.allot(later, mine=10 << 20)
+    assert (await fetch(other, {"Range": f"bytes=0-{(3 << 20) - 1}"})).status == 206
+    before = node.server.counted
+    await until(lambda: node.usage.get(node.id_of(other), [0, 0])[1] == 3 << 20)
+    for as_of in (before, node.server.counted):
+        mine = Allotment(left=Bytes((10 << 20) - (0 if as_of is before else 3 << 20)), day=Bytes(1))
+        node.server.allot(DayLeft(until=later, users={node.user: mine}), as_of)
+    async with asyncio.TaskGroup() as group:
+        got = [group.create_task(_bytes_of(url), name=f"transfer {place}") for place in range(3)]
+    assert sum(task.result() for task in got) == 7 << 20
+    assert (await fetch(url)).status == 429
+
+
+async def _bytes_of(url: str) -> int:
+    """How many of a large file come before the connection ends."""
+    parts, received = urlsplit(url), 0
+    client = await Client.to(parts.hostname or "", parts.port or 0)
+    await client.send(f"GET {parts.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    head = await client.reader.readuntil(b"\r\n\r\n")
+    if b" 200 " in head.partition(b"\r\n")[0]:
+        with contextlib.suppress(ConnectionResetError):
+            while data := await client.reader.read(1 << 20):
+                received += len(data)
+    await client.close()
+    return received
 
 
 async def test_what_was_revoked_before_the_start_is_refused(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ NEEDS_NOBODY = {
     "links.serve_on", "links.node_key", "links.push_revocations", "links.revoked", "links.content", "links.use",
     "links.record_usage", "links.trim", "cache.evict", "settings.load", "settings.value", "settings.values",
     "settings.stored", "settings.on_change", "settings.refix", "quotas.load", "quotas.note", "quotas.of",
-    "quotas.everybodys", "status.nodes",
+    "status.nodes",
 }  # fmt: skip
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from oddaemon.domain.day_left import Allotment, DayLeft
 from oddaemon.domain.types import Bytes, JobId, LinkId, UserId
+from oddaemon.domain.user import User
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.links import LinkPolicy, LinkService
 from oddaemon.services.served import DailyServing, day_of, next_day
@@ -40,7 +42,7 @@ def test_a_day_is_that_of_utc(at: datetime) -> None:
 async def test_what_is_counted_holds_until_midnight_also_over_a_restart(tmp_path: Path) -> None:
     clock = ManualClock(EVENING)
     most: dict[UserId, Bytes] = {}
-    pushed: list[Mapping[UserId, datetime]] = []
+    pushed: list[DayLeft] = []
 
     async with opened(tmp_path) as store:
         ann, bob = a_user(), a_user()
@@ -62,8 +64,8 @@ async def test_what_is_counted_holds_until_midnight_also_over_a_restart(tmp_path
 
         def serving() -> DailyServing:
             return DailyServing(
-                store=store, clock=clock, most=lambda user: most.get(user, Bytes(100)), anybody=lambda: True,
-                spend=pushed.append,
+                store=store, clock=clock, most=lambda user: most.get(user, Bytes(100)), everybody=lambda: Bytes(100),
+                own=lambda: most, allot=lambda day, _: pushed.append(day),
             )  # fmt: skip
 
         service, daily = LinkService(store=store, clock=clock, policy=LinkPolicy), serving()
@@ -72,37 +74,45 @@ async def test_what_is_counted_holds_until_midnight_also_over_a_restart(tmp_path
             await service.record_usage({links[name]: (1, Bytes(count)) for name, count in counts.items()})
             await daily.look()
 
+        def left(user: User) -> int | None:
+            """As it was told last."""
+            one = pushed[-1].users.get(user.id, Allotment(left=Bytes(100), day=Bytes(100)))
+            return None if one is None else one.left
+
         await give(ann0=60, ann1=39, bob0=50)
-        assert pushed == []
+        assert (left(ann), left(bob)) == (1, 50)
+        assert (pushed[-1].until, pushed[-1].others) == (MIDNIGHT, 100)
         # whatever link it was by, and also when its job was removed meanwhile
         await store.write(lambda tx: tx.jobs.delete(job_of(tx, links["ann1"])))
         await give(ann1=1, bob1=49)
-        assert pushed.pop() == {ann.id: MIDNIGHT}
+        assert (left(ann), left(bob)) == (0, 1)
         # told once, and of a link that nobody knows nothing is counted
+        count = len(pushed)
         await service.record_usage({LinkId(ann.id): (1, Bytes(10**6))})
         await daily.look()
-        assert pushed == []
+        assert len(pushed) == count
         # own limits hold at once
         most[ann.id] = Bytes(101)
         await daily.look()
-        assert pushed.pop() == {}
+        assert left(ann) == 1
         most[bob.id] = Bytes(10)
         await daily.look()
-        assert pushed.pop() == {bob.id: MIDNIGHT}
+        assert left(bob) == -89
         most[bob.id] = Bytes(0)
         await daily.look()
-        assert pushed.pop() == {}
+        assert left(bob) is None
         most.clear()
         # a restart forgets nothing
         daily = serving()
         await daily.look()
-        assert pushed.pop() == {ann.id: MIDNIGHT}
+        assert (left(ann), left(bob)) == (0, 1)
         # the next day is a new one
         await clock.advance(10)
         await give(ann0=99, bob0=1)
-        assert pushed.pop() == {}
+        assert (left(ann), left(bob)) == (1, 99)
+        assert pushed[-1].until == datetime(2026, 3, 3, tzinfo=UTC)
         await give(ann0=1)
-        assert pushed.pop() == {ann.id: datetime(2026, 3, 3, tzinfo=UTC)}
+        assert left(ann) == 0
         # and of a removed user nothing is kept or counted any more
         await store.write(lambda tx: tx.jobs.delete(job_of(tx, links["ann0"])))
         await store.write(lambda tx: tx.users.delete(ann.id))
