@@ -56,6 +56,7 @@ from oddaemon.services.selectors import Found, find
 from oddaemon.services.standing import check_stands
 from oddaemon.services.stored import check_room, too_large
 from oddaemon.services.views import AddOrder, FileView, JobView, ProbeView, Removed, Selected
+from oddaemon.services.while_standing import while_it_stands
 
 OLD = timedelta(days=7)
 """Finished jobs older than this are listed only when asked for."""
@@ -469,11 +470,12 @@ class DownloadService:
         deadline: Seconds, on: NodeId | None = None,
     ) -> ProbeView:  # fmt: skip
         """What the source would yield and where it would go; stores nothing. It makes the daemon go and look: who may
-        only read may not."""
+        only read may not, and it ends within a second of the caller's access."""
         require(who, Scope.JOBS)
-        return await self.prober.probe(
+        probing = self.prober.probe(
             who, source, torrent=torrent, engine=engine, options=options, deadline=deadline, on=on
         )
+        return await while_it_stands(self.store, self.clock, who, probing)
 
     # files
 

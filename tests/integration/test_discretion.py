@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from oddaemon.domain.errors import Unauthenticated
 from oddaemon.domain.job import JobState
 from oddaemon.domain.types import Seconds
 from oddaemon.domain.user import Principal
+from oddaemon.ports.store import Transaction
 from oddaemon.services import orders
 from tests.support.core import SIMULATED, house
 
@@ -56,3 +60,24 @@ async def test_a_probe_tells_of_others_content_only_if_the_setting_allows_it(tmp
         assert await look(noor) is False
         await home.until_state(await home.add(MAGNET, maya, options=OPTIONS), JobState.COMPLETED)
         assert [await look(who) for who in (maya, home.admin, noor)] == [True, True, told]
+
+
+async def test_a_probe_ends_with_the_access_of_its_caller(tmp_path: Path) -> None:
+    async with house(tmp_path) as home:
+        maya = await home.user("maya")
+        long = {"delay-metadata": "3000"}
+        looking = asyncio.create_task(
+            home.core.downloads.probe(
+                maya, MAGNET, torrent=None, engine="simulated", options=long, deadline=Seconds(4000)
+            )
+        )  # fmt: skip
+        await asyncio.sleep(0)  # it is under way
+
+        def disable(tx: Transaction) -> None:
+            user = tx.users.get(maya.user_id)
+            assert user is not None
+            tx.users.update(replace(user, is_active=False))
+
+        await home.store.write(disable)
+        with pytest.raises(Unauthenticated):
+            await asyncio.wait_for(looking, 60)  # promised within a second
