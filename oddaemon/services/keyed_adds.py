@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 from oddaemon.domain.errors import Conflict
 from oddaemon.domain.keyed_add import KeyedAdd
 from oddaemon.domain.types import JobId, UserId
-from oddaemon.domain.user import Principal
+from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services import ids
@@ -37,6 +37,7 @@ class KeyedAdds:
     ) -> str:  # fmt: skip
         """What `carry_out` answered, now or within the last day. It gets the ids that its `count` jobs have to have;
         when it raises, the key is free again. Raises Conflict for a key that was used for something else."""
+        require(who, Scope.JOBS)
         lock = self._locks.setdefault((who.user_id, key), asyncio.Lock())
         async with lock:
             added = await self._begun(who, key, digest, count)
