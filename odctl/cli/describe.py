@@ -77,3 +77,8 @@ def walk(description: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
         here = (*path, member["name"])
         yield here, member
         yield from walk(member, here)
+
+
+def counted(ended: Mapping[str, int]) -> str:
+    """How much of each, as in `1 session, 2 keys`."""
+    return ", ".join(f"{count} {kind[: -1 if count == 1 else None]}" for kind, count in ended.items())

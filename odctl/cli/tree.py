@@ -84,7 +84,9 @@ TREE: dict[str, Entry | Group] = {
             "rm": Entry("users", "rm", "Remove an account with all that it has."),
             "quota": Entry("users", "quota", "Set limits of one user."),
             "link": Entry("users", "link", "Let a user of the machine act as an account."),
-            "revoke": Entry("users", "revoke", "End all sessions, API keys and links of a user, or of all."),
+            "sessions": Entry("access", "sessions", "List the open sessions of a user."),
+            "invitations": Entry("access", "invitations", "List open invitations."),
+            "revoke": Entry("access", "revoke", "End all sessions, API keys and links of a user, or of all."),
         },
     ),
     "apikey": Group(

@@ -8,7 +8,7 @@ from typing import Any
 
 from odctl.client import convert
 from odctl.client.credentials import Credential
-from odctl.client.models import ApiKey, Identity, Usage, User
+from odctl.client.models import ApiKey, Identity, Invitation, Session, Usage, User
 from odctl.client.protocol import Message, wire
 
 LIMITS = ("running", "jobs", "storage", "served_per_day", "requests_per_minute")
@@ -81,6 +81,16 @@ class Accounts:
         answer = await self._ask(self._own, "revoke_api_key", wire.RevokeApiKeyRequest(key=key, user=user))
         return convert.api_key(answer.key)
 
+    async def sessions(self, user: str = "") -> list[Session]:
+        answer = await self._ask(self._own, "list_sessions", wire.ListSessionsRequest(user=user))
+        return [
+            Session(id=one.id, created_at=one.created_at, expires_at=one.expires_at, current=one.current)
+            for one in answer.sessions
+        ]
+
+    async def end_session(self, session: str, user: str = "") -> None:
+        await self._ask(self._own, "end_session", wire.EndSessionRequest(session=session, user=user))
+
     # Everybody, for admins
 
     async def users(self) -> list[User]:
@@ -122,6 +132,19 @@ class Accounts:
     async def invite(self, *, role: str, ttl_s: float) -> tuple[str, datetime | None]:
         answer = await self._ask(self._admin, "invite_user", wire.InviteUserRequest(role=role, ttl_s=ttl_s))
         return answer.invite, answer.expires_at
+
+    async def invitations(self) -> list[Invitation]:
+        answer = await self._ask(self._admin, "list_invitations", wire.ListInvitationsRequest())
+        return [
+            Invitation(
+                id=one.id, role=one.role, invited_by=one.invited_by, created_at=one.created_at,
+                expires_at=one.expires_at,
+            )
+            for one in answer.invitations
+        ]  # fmt: skip
+
+    async def revoke_invitation(self, invitation: str) -> None:
+        await self._ask(self._admin, "revoke_invitation", wire.RevokeInvitationRequest(invitation=invitation))
 
     async def rotate_secret(self) -> None:
         await self._ask(self._admin, "rotate_secret", wire.RotateSecretRequest())

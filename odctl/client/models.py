@@ -262,6 +262,26 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A login."""
+
+    id: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    current: bool
+    """The call was made with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    id: str
+    role: str
+    invited_by: str
+    created_at: datetime | None
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """Who the daemon takes the caller for, and by what."""
 

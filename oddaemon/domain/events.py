@@ -198,7 +198,7 @@ class LoginFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedOut(Event):
-    """A session was ended: `data.reason` is `asked`, or `reuse` when an old refresh token came back."""
+    """A session was ended: `data.reason` is `asked`, `revoked`, or `reuse` when an old refresh token came back."""
 
     type: ClassVar[str] = "logout"
 
@@ -232,6 +232,13 @@ class InvitationCreated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InvitationRevoked(Event):
+    """An invitation that nobody had used is not good any more; `data` has its role."""
+
+    type: ClassVar[str] = "invitation.revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRevoked(Event):
     """Every session, key, link and invitation of a user is dead, or, without a user, everybody's."""
 
@@ -251,6 +258,6 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
         JobCreated, JobStarted, JobProgress, JobQueued, JobChanged, JobWaiting, JobCompleted, JobFailed,
         JobCancelled, JobRemoved, CacheHit, CacheEvicted, NodeOnline, NodeOffline, NodeDiskLow,
         UserCreated, UserChanged, UserDisabled, UserEnabled, UserRemoved, LoggedIn, LoginFailed, LoggedOut, KeyCreated,
-        KeyRotated, KeyRevoked, InvitationCreated, AccessRevoked, SecretRotated,
+        KeyRotated, KeyRevoked, InvitationCreated, InvitationRevoked, AccessRevoked, SecretRotated,
     )
 }  # fmt: skip

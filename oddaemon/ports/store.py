@@ -318,6 +318,9 @@ class SessionRepository(Protocol):
 
     def get(self, session_id: SessionId) -> Session | None: ...
 
+    def of_user(self, user_id: UserId) -> Sequence[Session]:
+        """Oldest first, expired ones too."""
+
     def delete(self, session_id: SessionId) -> bool:
         """Whether there was one."""
 
@@ -331,6 +334,9 @@ class InvitationRepository(Protocol):
     def insert(self, invitation: Invitation) -> None: ...
 
     def get(self, invitation_id: InvitationId) -> Invitation | None: ...
+
+    def all(self) -> Sequence[Invitation]:
+        """Oldest first, expired ones too."""
 
     def delete(self, invitation_id: InvitationId) -> bool:
         """Whether there was one: of any number that take it at once, it is there for one."""

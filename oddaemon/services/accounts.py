@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from oddaemon.services.api_keys import ApiKeys
+from oddaemon.services.grants import Grants
 from oddaemon.services.sessions import Sessions
 from oddaemon.services.users import Users
 
 
 @dataclass(kw_only=True)
-class Accounts(Sessions, ApiKeys, Users):
-    """See the three."""
+class Accounts(Sessions, Grants, ApiKeys, Users):
+    """See the four."""

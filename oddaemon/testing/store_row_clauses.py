@@ -202,6 +202,8 @@ class RowClauses:
         await store.write(lambda tx: tx.sessions.renew(mine[0].id, "f" * 64, LATER + timedelta(days=1)))
         renewed = dataclasses.replace(mine[0], digest="f" * 64, expires_at=LATER + timedelta(days=1))
         assert await store.read(lambda tx: tx.sessions.get(renewed.id)) == renewed
+        listed = await store.read(lambda tx: tx.sessions.of_user(user.id))
+        assert [each.id for each in listed] == sorted(each.id for each in mine)
         assert await store.write(lambda tx: tx.sessions.trim(LATER + timedelta(hours=1))) == 1
         assert await store.read(lambda tx: tx.sessions.get(foreign.id)) is None
         with pytest.raises(NotFound):
@@ -220,7 +222,9 @@ class RowClauses:
         takers = [store.write(lambda tx: tx.invitations.delete(invitation.id)) for _ in range(5)]
         assert sum(await asyncio.gather(*takers)) == 1
         old, new = an_invitation(user), an_invitation(user, expires_at=LATER + timedelta(days=1))
+        new = dataclasses.replace(new, created_at=NOW - timedelta(days=1))
         await store.write(lambda tx: each(tx.invitations.insert, old, new))
+        assert await store.read(lambda tx: tx.invitations.all()) == [new, old]
         assert await store.write(lambda tx: tx.invitations.trim(LATER + timedelta(seconds=1))) == 1
         assert await store.write(lambda tx: tx.invitations.delete_of(UserId(uuid4()))) == 0
         assert await store.write(lambda tx: tx.invitations.delete_of(user.id)) == 1

@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 
 from odproto.gen.opendebrid.control import v1 as control
 
-from oddaemon.domain.credentials import ApiKey, Tokens
+from oddaemon.domain.credentials import ApiKey, Session, Tokens
 from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.user import Principal, Role, Scope, User, UserLimits
+from oddaemon.services.grants import OpenInvitation
 from oddaemon.services.views import UsageView
 from oddaemon.wire.messages import clean, stamp
 
@@ -56,6 +57,21 @@ def key_message(key: ApiKey, user: str) -> control.ApiKey:
         expires_at=stamp(key.expires_at),
         last_used_at=stamp(key.last_used_at),
     )
+
+
+def session_message(session: Session, who: Principal) -> control.Session:
+    return control.Session(
+        id=str(session.id), created_at=stamp(session.created_at), expires_at=stamp(session.expires_at),
+        current=session.id == who.credential,
+    )  # fmt: skip
+
+
+def invitation_message(found: OpenInvitation) -> control.Invitation:
+    one = found.invitation
+    return control.Invitation(
+        id=str(one.id), role=one.role.value, invited_by=clean(found.invited_by), created_at=stamp(one.created_at),
+        expires_at=stamp(one.expires_at),
+    )  # fmt: skip
 
 
 def tokens_message(tokens: Tokens) -> control.LoginResponse:

@@ -38,6 +38,8 @@ async def a_life(desk: Office) -> list[str]:
     accounts, boss = desk.accounts, desk.operator
     desk.policy = AccountPolicy(unix_autoprovision=True)
     invitation = await accounts.invite(boss, role=Role.ADMIN, ttl=Seconds(3600))
+    unused = await accounts.invite(boss, ttl=Seconds(3600))
+    await accounts.revoke_invitation(boss, unused.split("_")[1])
     await accounts.register("ann", PASSWORDS[0], email="ann@example.test", invite=invitation, address=HOME)
     for name, password in (("ann", PASSWORDS[3]), (PASSWORDS[3], "x")):  # people do type it into the wrong field
         with pytest.raises(Unauthenticated):
@@ -68,7 +70,7 @@ async def a_life(desk: Office) -> list[str]:
     await accounts.revoke_everything(await accounts.by_uid(0))
     await accounts.rotate_secret(await accounts.by_uid(0))
     await accounts.remove_user(await accounts.by_uid(0), "ann", keep_jobs=False)
-    secrets = [invitation, *PASSWORDS, *(key.secret for key in keys)]
+    secrets = [invitation, unused, *PASSWORDS, *(key.secret for key in keys)]
     return [*secrets, *(one for made in tokens for one in (made.access_token, made.refresh_token))]
 
 
@@ -76,8 +78,9 @@ async def test_every_change_is_an_event(desk: Office) -> None:
     await a_life(desk)
     told = [event.type for event in desk.events]
     assert told == [
-        "invitation.created", "user.created", "login.failed", "login.failed", "login.succeeded", "login.succeeded",
-        "logout", "apikey.created", "apikey.rotated", "apikey.revoked", "logout", "user.changed", "login.succeeded",
+        "invitation.created", "invitation.created", "invitation.revoked", "user.created", "login.failed",
+        "login.failed", "login.succeeded", "login.succeeded", "logout", "apikey.created", "apikey.rotated",
+        "apikey.revoked", "logout", "user.changed", "login.succeeded",
         "login.failed", "user.changed", "user.changed", "user.changed", "user.changed", "user.disabled",
         "user.enabled", "user.created", "access.revoked", "access.revoked", "secret.rotated", "user.removed",
     ]  # fmt: skip

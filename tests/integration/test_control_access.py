@@ -302,6 +302,8 @@ async def test_a_stranger_s_job_looks_exactly_like_one_that_does_not_exist(house
 async def test_a_stranger_s_keys_and_account_are_not_there_either(house: House) -> None:
     owner, stranger = await house.account("owner"), await house.account("stranger")
     own, other = await house.key(owner), await house.key(stranger)
+    await house.served.parts.accounts.login("owner", PASSWORD, address="")
+    [session] = await house.served.parts.accounts.list_sessions(owner)
     name = next(iter(house.keys))
     key_id = own.partition(" ")[2][4:36]
     for method, request in (
@@ -311,6 +313,9 @@ async def test_a_stranger_s_keys_and_account_are_not_there_either(house: House) 
         ("GetUsage", pb.GetUsageRequest(name="owner")),
         ("CreateApiKey", pb.CreateApiKeyRequest(name="x", scopes=["read"], user="owner")),
         ("RevokeEverything", pb.RevokeEverythingRequest(name="owner")),
+        ("ListSessions", pb.ListSessionsRequest(user="owner")),
+        ("EndSession", pb.EndSessionRequest(session=str(session.id))),
+        ("EndSession", pb.EndSessionRequest(session=str(session.id), user="owner")),
     ):  # fmt: skip
         outcome = await house.call(method, request, other)
         assert (outcome.status, outcome.code) == (Status.NOT_FOUND, "NOT_FOUND"), method

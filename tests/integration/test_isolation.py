@@ -25,7 +25,7 @@ from oddaemon.app.load_settings import load
 from oddaemon.app.setting_specs import fixed_settings, setting_specs
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
-from oddaemon.domain.credentials import KeyId
+from oddaemon.domain.credentials import KeyId, Session, SessionId
 from oddaemon.domain.errors import Conflict, NotAllowed, NotFound, OpenDebridError, Unauthenticated
 from oddaemon.domain.events import JobCreated, NodeOnline, is_for
 from oddaemon.domain.job import JobState
@@ -106,12 +106,16 @@ class Things:
     waiting: JobId = field(default_factory=lambda: JobId(uuid4()))
     link: str = field(default_factory=lambda: str(uuid4()))
     key: str = field(default_factory=lambda: str(uuid4()))
+    session: str = field(default_factory=lambda: str(uuid4()))
     cache_key: str = "aria2:hash:" + "0" * 40
     idempotency_key: str = "none"
 
     def hidden(self, text: str) -> str:
         """The text without the names by which it was asked for."""
-        for part in (self.job_id, self.failed, self.waiting, self.owner, self.job, self.link, self.key, self.cache_key):
+        for part in (
+            self.job_id, self.failed, self.waiting, self.owner, self.job, self.link, self.key, self.session,
+            self.cache_key,
+        ):  # fmt: skip
             text = text.replace(repr(str(part)), "X")
         return text
 
@@ -123,6 +127,10 @@ async def things_of(services: Services, owner: Principal) -> Things:
     (home.storage.allocate(replica_id) / "1.bin").write_bytes(CONTENT)
     cache_key = f"aria2:hash:{uuid4().hex}00000000"
     key_id = (await services.accounts.create_key(owner, f"hers {uuid4()}", ALL_SCOPES)).key.id
+    session = Session(
+        id=SessionId(uuid4()), user_id=owner.user_id, digest="0" * 64, created_at=now,
+        expires_at=now + timedelta(days=1),
+    )  # fmt: skip
 
     def work(tx: Transaction) -> Things:
         user = tx.users.get(owner.user_id)
@@ -158,6 +166,7 @@ async def things_of(services: Services, owner: Principal) -> Things:
             expires_at=now + timedelta(days=1),
         )  # fmt: skip
         tx.links.insert(link)
+        tx.sessions.insert(session)
         tx.keyed_adds.put(
             KeyedAdd(
                 user_id=user.id, key=str(entry_id), digest="d", created_at=now, job_ids=(done.id,), answer=SECRET_NAME
@@ -165,7 +174,8 @@ async def things_of(services: Services, owner: Principal) -> Things:
         )
         return Things(
             owner=user.username, job=str(done.number), job_id=done.id, failed=failed.id, waiting=waiting.id,
-            link=str(link.id), key=str(key_id), cache_key=cache_key, idempotency_key=str(entry_id),
+            link=str(link.id), key=str(key_id), session=str(session.id), cache_key=cache_key,
+            idempotency_key=str(entry_id),
         )  # fmt: skip
 
     return await services.home.store.write(work)
@@ -218,11 +228,11 @@ async def added_once(services: Services, who: Principal, it: Things) -> object:
     return await services.keyed_adds.once(who, it.idempotency_key, digest="d", count=1, carry_out=carry_out)
 
 
-async def in_conflict(call: Awaitable[object]) -> object:
+async def in_vain(call: Awaitable[object]) -> object:
     """Of a call that nobody can have carried out: who may not even ask is told that, everybody else why not."""
     try:
         return await call
-    except Conflict as error:
+    except (Conflict, NotFound) as error:
         return str(error)
 
 
@@ -286,7 +296,7 @@ CALLS: Mapping[str, Call] = {
     "status.engines": Call(lambda s, who, it: s.status.engines(who), Scope.READ, "blind"),
     "status.test_engine": Call(lambda s, who, it: s.status.test_engine(who, "simulated"), Scope.READ, "blind"),
     "status.node_named": Call(lambda s, who, it: s.status.node_named(who, HERE), None),
-    "status.remove_node": Call(lambda s, who, it: in_conflict(s.status.remove_node(who, HERE)), None),
+    "status.remove_node": Call(lambda s, who, it: in_vain(s.status.remove_node(who, HERE)), None),
     "settings.one": Call(lambda s, who, it: s.settings.one(who, "limits.retries"), None),
     "settings.list": Call(lambda s, who, it: s.settings.list(who), None),
     "settings.set": Call(lambda s, who, it: s.settings.set(who, {"limits.retries": "9"}), None),
@@ -310,6 +320,12 @@ CALLS: Mapping[str, Call] = {
     "accounts.regenerate_key": a(lambda s, who, it: s.regenerate_key(who, "tv"), Scope.ADMIN, "blind"),
     "accounts.change_user": a(lambda s, who, it: s.change_user(who, it.owner, active=False, limits={"jobs": 3}), None),
     "accounts.revoke_key": a(lambda s, who, it: s.revoke_key(who, it.key), Scope.ADMIN),
+    "accounts.list_sessions": a(lambda s, who, it: s.list_sessions(who, it.owner), Scope.READ),
+    "accounts.list_sessions, own": a(lambda s, who, it: s.list_sessions(who), Scope.READ, "blind"),
+    "accounts.end_session": a(lambda s, who, it: s.end_session(who, it.session), Scope.ADMIN),
+    "accounts.end_session of one": a(lambda s, who, it: s.end_session(who, it.session, user=it.owner), Scope.ADMIN),
+    "accounts.list_invitations": a(lambda s, who, it: s.list_invitations(who), None),
+    "accounts.revoke_invitation": a(lambda s, who, it: in_vain(s.revoke_invitation(who, str(uuid4()))), None),
     "accounts.revoke_everything of one": a(lambda s, who, it: s.revoke_everything(who, it.owner), Scope.ADMIN),
     "accounts.revoke_everything": a(lambda s, who, it: s.revoke_everything(who), None),
     "accounts.rotate_secret": a(lambda s, who, it: s.rotate_secret(who), None),
@@ -460,7 +476,9 @@ async def test_nobody_gets_at_what_is_not_theirs(tmp_path: Path) -> None:
                 assert (told.hint, told.details) == (absent.hint, absent.details), name
             else:
                 assert not isinstance(told, OpenDebridError), (name, told)
-                for of_the_owner in (SECRET_NAME, str(owner.user_id), repr(it.job_id), it.link, it.key, it.cache_key):
+                for of_the_owner in (
+                    SECRET_NAME, str(owner.user_id), repr(it.job_id), it.link, it.key, it.session, it.cache_key,
+                ):  # fmt: skip
                     assert of_the_owner not in repr(told), name
             for who in lesser[call.needs]:
                 error = await outcome(call, built, who, it)

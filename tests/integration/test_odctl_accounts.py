@@ -16,6 +16,7 @@ from odctl.client.credentials import Credential, Keyring
 from tests.support.fake_control import API_KEY, INVITATION, PASSWORD, FakeControl
 from tests.support.odctl_shell import Shell
 
+MADE = "2026-01-31T12:00:00.000Z"
 STDIN = f"{PASSWORD}\n".encode()
 USER_FIELDS = [
     "name", "role", "active", "unix_user", "jobs_active", "quota_bytes", "last_seen_at", "unix_uid", "email",
@@ -362,6 +363,8 @@ async def test_what_users_commands_ask_for(odctl: Shell, control: FakeControl) -
         ("users link maya --none", "link_user", pb.LinkUserRequest(name="maya")),
         ("users revoke maya", "revoke_everything", pb.RevokeEverythingRequest(name="maya")),
         ("users revoke --all -y", "revoke_everything", pb.RevokeEverythingRequest(all=True)),
+        ("users revoke --session 0198-s", "end_session", pb.EndSessionRequest(session="0198-s")),
+        ("users revoke --invitation 0198-i", "revoke_invitation", pb.RevokeInvitationRequest(invitation="0198-i")),
         ("users revoke --rotate-secret", "rotate_secret", pb.RotateSecretRequest()),
         ("users add --invite --role admin --ttl 2h", "invite_user", pb.InviteUserRequest(role="admin", ttl_s=7200)),
     ):  # fmt: skip
@@ -391,6 +394,17 @@ async def test_what_has_ended_is_counted(odctl: Shell, control: FakeControl) -> 
     assert told == {"sessions": 2, "keys": 1, "links": 0, "invitations": 0}
 
 
+async def test_what_is_open_is_listed(odctl: Shell, control: FakeControl) -> None:
+    assert (await odctl("users", "sessions", "maya", "--json")).json == [
+        {"id": "0198-session", "created_at": MADE, "expires_at": MADE, "current": False}
+    ]
+    assert control.asked("list_sessions") == pb.ListSessionsRequest(user="maya")
+    assert (await odctl("users", "sessions", "-q")).out == "0198-session\n"
+    assert (await odctl("users", "invitations", "-o", "csv")).out.splitlines() == [
+        "id,role,invited_by,created_at,expires_at", f"0198-invitation,user,admin,{MADE},{MADE}"
+    ]  # fmt: skip
+
+
 async def test_limits_that_are_not_named_stay(odctl: Shell, control: FakeControl) -> None:
     line = "users quota maya 500G --running 2 --jobs none --served default"
     assert (await odctl(*line.split())).out == (
@@ -417,7 +431,8 @@ async def test_an_invitation_is_alone_on_stdout(odctl: Shell, control: FakeContr
     [
         "users add", "users add maya --invite --unix mm", "users add maya --role boss", "users add maya --ttl 1h",
         "users link maya", "users link maya --unix a --none", "users role maya boss", "users revoke",
-        "users revoke maya --all", "users add maya --password-stdin --no-password",
+        "users revoke maya --all", "users revoke maya --session a", "users revoke --session a --invitation b",
+        "users add maya --password-stdin --no-password",
     ],
 )
 async def test_lines_that_make_no_sense_change_nothing(odctl: Shell, control: FakeControl, line: str) -> None:

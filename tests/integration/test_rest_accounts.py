@@ -83,6 +83,36 @@ async def test_a_logout_ends_the_session_and_leaves_keys_alone(house: RestHouse)
     assert (await maya.data("GET", "/auth/me"))["proof"] == "apikey"
 
 
+async def test_sessions_are_listed_and_ended_one_by_one(house: RestHouse) -> None:
+    maya = await house.user("maya")
+    one, other = [await logged_in(house.nobody, "maya") for _ in range(2)]
+    first, second = await house.nobody.data("GET", "/auth/sessions", **bearer(one["access_token"]))
+    assert (first["current"], second["current"]) == (True, False)
+    assert (await house.admin.data("GET", "/auth/sessions?user=maya"))[1]["id"] == second["id"]
+    stranger = await house.user("stranger")
+    for path in (second["id"], f"{second['id']}?user=maya", "nonsense"):
+        await stranger.refused("DELETE", f"/auth/sessions/{path}", 404, "NOT_FOUND")
+    await maya.data("DELETE", f"/auth/sessions/{second['id']}", status=204)
+    await house.nobody.refused("GET", "/auth/me", 401, "UNAUTHENTICATED", **bearer(other["access_token"]))
+    gone = {"refresh_token": other["refresh_token"]}
+    await house.nobody.refused("POST", "/auth/refresh", 401, "UNAUTHENTICATED", json=gone)
+    await house.admin.data("DELETE", f"/auth/sessions/{first['id']}", status=204)
+    assert await maya.data("GET", "/auth/sessions") == []
+
+
+async def test_invitations_are_listed_and_revoked_one_by_one(house: RestHouse) -> None:
+    made = [await house.admin.data("POST", "/admin/invitations", status=201, json={}) for _ in range(2)]
+    first, second = await house.admin.data("GET", "/admin/invitations")
+    assert (first["role"], first["invited_by"]) == ("user", "admin")
+    assert made[0]["invite"] not in str(first)
+    await house.admin.data("DELETE", f"/admin/invitations/{first['id']}", status=204)
+    assert await house.admin.data("GET", "/admin/invitations") == [second]
+    asked = {"username": "ann", "password": PASSWORD}
+    await house.nobody.refused("POST", "/auth/register", 403, "NOT_ALLOWED", json={**asked, **made[0]})
+    await house.nobody.data("POST", "/auth/register", status=201, json={**asked, **made[1]})
+    await house.admin.refused("DELETE", f"/admin/invitations/{second['id']}", 404, "NOT_FOUND")
+
+
 async def test_wrong_logins_look_alike_and_are_slowed_down(house: RestHouse) -> None:
     await house.user("maya")
     wrong = {"username": "maya", "password": "wrong"}
@@ -102,7 +132,7 @@ async def test_an_account_is_made_only_with_an_invitation_or_when_all_may_join(h
     asked = {"username": "ann", "password": PASSWORD, "email": "ann@example.org"}
     await house.nobody.refused("POST", "/auth/register", 403, "NOT_ALLOWED", json=asked)
     made = await house.admin.data("POST", "/admin/invitations", status=201, json={})
-    invited = {**asked, "invite": made["invitation"]}
+    invited = {**asked, "invite": made["invite"]}
     ann = await house.nobody.data("POST", "/auth/register", status=201, json=invited)
     assert (ann["username"], ann["role"], ann["is_active"]) == ("ann", "user", True)
     # good once

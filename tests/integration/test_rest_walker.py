@@ -20,7 +20,7 @@ CLOSED = [route for route in ROUTES if route.needs is not PUBLIC]
 LESSER: Mapping[object, Scope] = {Scope.JOBS: Scope.READ, Scope.ADMIN: Scope.JOBS, Role.ADMIN: Scope.JOBS}
 """For what a route needs, the scope that is not enough. Every key may look."""
 OF_A_JOB = re.compile(r"/downloads/\{id\}|/jobs/\{id\}|/links/\{id\}")
-LAST = ("delete", "remove", "revoke", "password", "logout", "regenerate", "rotate")
+LAST = ("delete", "remove", "revoke", "end_", "password", "logout", "regenerate", "rotate")
 """In the names of handlers after which the caller or the job is not what it was."""
 
 
@@ -50,6 +50,7 @@ class Walk:
         self._things = {
             "/files/links/{id}": f"/files/links/{link}", "/admin/nodes/{id}": "/admin/nodes/here",
             "{engine}": "simulated", "{id}": job, "{user}": "owner", "{key}": "test",
+            "{session}": "none", "{invitation}": "none",
         }  # fmt: skip
 
     def path(self, route: Route) -> str:

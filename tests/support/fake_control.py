@@ -341,6 +341,14 @@ class FakeAdmin(pb.AdminServiceBase):
         self.control.note("invite_user", message)
         return pb.InviteUserResponse(invite=INVITATION, expires_at=NOW)
 
+    async def list_invitations(self, message: pb.ListInvitationsRequest) -> pb.ListInvitationsResponse:
+        found = pb.Invitation(id="0198-invitation", role="user", invited_by="admin", created_at=NOW, expires_at=NOW)
+        return pb.ListInvitationsResponse(invitations=[found])
+
+    async def revoke_invitation(self, message: pb.RevokeInvitationRequest) -> pb.RevokeInvitationResponse:
+        self.control.note("revoke_invitation", message)
+        return pb.RevokeInvitationResponse()
+
     async def rotate_secret(self, message: pb.RotateSecretRequest) -> pb.RotateSecretResponse:
         self.control.note("rotate_secret", message)
         return pb.RotateSecretResponse()
@@ -428,6 +436,14 @@ class FakeAccounts(pb.AccountServiceBase):
     async def revoke_api_key(self, message: pb.RevokeApiKeyRequest) -> pb.ApiKeyResponse:
         self.control.note("revoke_api_key", message)
         return pb.ApiKeyResponse(key=api_key(message.key))
+
+    async def list_sessions(self, message: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
+        self.control.note("list_sessions", message)
+        return pb.ListSessionsResponse(sessions=[pb.Session(id="0198-session", created_at=NOW, expires_at=NOW)])
+
+    async def end_session(self, message: pb.EndSessionRequest) -> pb.EndSessionResponse:
+        self.control.note("end_session", message)
+        return pb.EndSessionResponse()
 
 
 def user(name: str, **fields: Any) -> pb.User:

@@ -18,7 +18,6 @@ from odctl.client.models import Usage, User
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
-REVOKED = ("sessions", "keys", "links", "invitations")
 FIELDS = tuple(User.__dataclass_fields__)
 ROLES = ("user", "admin")
 DEFAULT, UNLIMITED = ("default", "-"), ("none", "unlimited")
@@ -297,43 +296,6 @@ def _count(text: str, what: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise UsageError(f"{what}: {clean(text)!r} is no whole number", hint="write a number, none or default")
     return int(text)
-
-
-def revoke(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")] = "",
-    every: Annotated[bool, typer.Option("--all", help="Everybody's.")] = False,
-    secret: Annotated[
-        bool, typer.Option("--rotate-secret", help="Also sign access tokens with a new key: no earlier one is taken.")
-    ] = False,
-) -> None:
-    """End every session, API key, link and invitation of a user, or of all. Your own without being an admin."""
-    run = invocation(ctx)
-    check_fields(run.output.fields, REVOKED)
-    if name and every:
-        raise UsageError("NAME and --all exclude each other")
-    if not (name or every or secret):
-        raise UsageError("whose?", hint="name a user, or give --all")
-    if every:
-        run.confirm("end the sessions, API keys and links of everybody, yours included")
-
-    async def work(client: DaemonClient) -> dict[str, int]:
-        # first: what is made with the old one meanwhile must not live
-        if secret:
-            await client.accounts.rotate_secret()
-        if not (name or every):
-            return dict.fromkeys(REVOKED, 0)
-        return await client.accounts.revoke_everything(name, all_users=every)
-
-    ended = run.call(work)
-    if run.output.structured:
-        run.output.value(ended)
-        return
-    if secret:
-        run.output.text("access tokens are signed with a new key")
-    if name or every:
-        figures = ", ".join(f"{count} {kind[: -1 if count == 1 else None]}" for kind, count in ended.items())
-        run.output.text(f"ended of {clean(name) or 'everybody'}: {figures}")
 
 
 def _check_role(role: str) -> None:

@@ -80,6 +80,15 @@ class AccountService(pb.AccountServiceBase):
         (shown,) = await self._messages([key])
         return pb.ApiKeyResponse(key=shown)
 
+    async def list_sessions(self, message: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
+        who = caller()
+        found = await self._accounts.list_sessions(who, message.user or None)
+        return pb.ListSessionsResponse(sessions=[wire.session_message(session, who) for session in found])
+
+    async def end_session(self, message: pb.EndSessionRequest) -> pb.EndSessionResponse:
+        await self._accounts.end_session(caller(), message.session, user=message.user or None)
+        return pb.EndSessionResponse()
+
     async def _once(self, made: NewKey) -> pb.ApiKeyResponse:
         (shown,) = await self._messages([made.key])
         return pb.ApiKeyResponse(key=shown, secret=made.secret)

@@ -37,7 +37,8 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(
         (
             "Hello", "GetStatus", "ListJobs", "GetJobs", "Watch", "ListFiles", "ListLinks", "Events", "Logs",
-            "ListEngines", "TestEngine", "ListCache", "WhoAmI", "GetUsage", "Logout", "ListApiKeys", "GetUser",
+            "ListEngines", "TestEngine", "ListCache", "WhoAmI", "GetUsage", "Logout", "ListApiKeys",
+            "ListSessions", "GetUser",
         ),
         LOOK,
     ),
@@ -49,12 +50,15 @@ RULES: Mapping[str, Rule] = {
         ),
         CHANGE,
     ),
-    **dict.fromkeys(("SetOwnPassword", "RevokeEverything", "CreateApiKey", "RotateApiKey", "RevokeApiKey"), OWN),
+    **dict.fromkeys(
+        ("SetOwnPassword", "RevokeEverything", "CreateApiKey", "RotateApiKey", "RevokeApiKey", "EndSession"), OWN
+    ),
     **dict.fromkeys(
         (
             "PinCache", "RemoveCache", "CleanupCache", "ListSettings", "SetSettings", "UnsetSettings", "Reload",
             "Shutdown", "Diagnose", "ListUsers", "AddUser", "SetUserPassword", "SetUserRole", "SetUserActive",
-            "RemoveUser", "LinkUser", "SetUserLimits", "InviteUser", "RotateSecret",
+            "RemoveUser", "LinkUser", "SetUserLimits", "InviteUser", "ListInvitations", "RevokeInvitation",
+            "RotateSecret",
         ),
         ADMIN,
     ),

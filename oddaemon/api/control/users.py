@@ -79,6 +79,14 @@ class UserCalls(pb.AdminServiceBase):
         invite = await self._parts.accounts.invite(caller(), role=role, ttl=ttl)
         return pb.InviteUserResponse(invite=invite, expires_at=self._parts.clock.now() + timedelta(seconds=ttl))
 
+    async def list_invitations(self, message: pb.ListInvitationsRequest) -> pb.ListInvitationsResponse:
+        found = await self._parts.accounts.list_invitations(caller())
+        return pb.ListInvitationsResponse(invitations=[wire.invitation_message(one) for one in found])
+
+    async def revoke_invitation(self, message: pb.RevokeInvitationRequest) -> pb.RevokeInvitationResponse:
+        await self._parts.accounts.revoke_invitation(caller(), message.invitation)
+        return pb.RevokeInvitationResponse()
+
     async def rotate_secret(self, message: pb.RotateSecretRequest) -> pb.RotateSecretResponse:
         await self._parts.accounts.rotate_secret(caller())
         return pb.RotateSecretResponse()

@@ -94,6 +94,21 @@ class KeyPath(Model):
     key: str = Field(min_length=1, max_length=64, description="Name or id.")
 
 
+class Session(Model):
+    id: UUID
+    created_at: datetime
+    expires_at: datetime = Field(description="Unless it is refreshed before.")
+    current: bool = Field(description="The request is made with it.")
+
+
+class SessionPath(Model):
+    session: str = Field(min_length=1, max_length=64, description="Its id.")
+
+
+class SessionQuery(Model):
+    user: str | None = Field(default=None, min_length=1, max_length=64, description="For admins: another user's.")
+
+
 class KeyQuery(Model):
     user: str | None = Field(default=None, min_length=1, max_length=64, description="For admins: another user's keys.")
 
@@ -145,6 +160,23 @@ async def refresh(call: Call[Nothing, Nothing, RefreshRequest]) -> Tokens:
 async def logout(call: Call[Nothing, Nothing, Nothing]) -> None:
     """Of an access token. An API key has no session: nothing happens."""
     await call.parts.accounts.logout(call.who)
+
+
+@route("GET", "/sessions", needs=Scope.READ, summary="Open sessions", errors=[NotFound])
+async def list_sessions(call: Call[Nothing, SessionQuery, Nothing]) -> list[Session]:
+    """Oldest first. A session is a login with all tokens that came of it."""
+    return [
+        Session(
+            id=one.id, created_at=one.created_at, expires_at=one.expires_at, current=one.id == call.who.credential
+        )
+        for one in await call.parts.accounts.list_sessions(call.who, call.query.user)
+    ]  # fmt: skip
+
+
+@route("DELETE", "/sessions/{session}", needs=Scope.ADMIN, summary="End one session", errors=[NotFound])
+async def end_session(call: Call[SessionPath, SessionQuery, Nothing]) -> None:
+    """Its tokens are dead; keys and links stay. Admins need no `user` for another's."""
+    await call.parts.accounts.end_session(call.who, call.path.session, user=call.query.user)
 
 
 @route("GET", "/me", needs=Scope.READ, summary="Who is calling")

@@ -91,7 +91,19 @@ class InvitationRequest(Model):
 
 
 class InvitationMade(Model):
-    invitation: str = Field(description="Shown once; whoever registers with it gets the account.")
+    invite: str = Field(description="Shown once; whoever registers with it gets the account.")
+
+
+class Invitation(Model):
+    id: UUID
+    role: Role
+    invited_by: str
+    created_at: datetime
+    expires_at: datetime
+
+
+class InvitationPath(Model):
+    invitation: str = Field(min_length=1, max_length=64, description="Its id.")
 
 
 class Revoked(Model):
@@ -160,6 +172,22 @@ async def revoke_user(call: Call[UserPath, Nothing, Nothing]) -> Revoked:
 async def invite(call: Call[Nothing, Nothing, InvitationRequest]) -> InvitationMade:
     """Good for one account."""
     body = call.body
-    return InvitationMade(
-        invitation=await call.parts.accounts.invite(call.who, role=body.role, ttl=Seconds(body.ttl_s))
-    )
+    return InvitationMade(invite=await call.parts.accounts.invite(call.who, role=body.role, ttl=Seconds(body.ttl_s)))
+
+
+@route("GET", "/invitations", needs=Role.ADMIN, summary="Open invitations")
+async def list_invitations(call: Call[Nothing, Nothing, Nothing]) -> list[Invitation]:
+    """Oldest first: those that nobody has used and that have not expired."""
+    return [
+        Invitation(
+            id=one.invitation.id, role=one.invitation.role, invited_by=clean(one.invited_by),
+            created_at=one.invitation.created_at, expires_at=one.invitation.expires_at,
+        )
+        for one in await call.parts.accounts.list_invitations(call.who)
+    ]  # fmt: skip
+
+
+@route("DELETE", "/invitations/{invitation}", needs=Role.ADMIN, summary="Revoke an invitation", errors=[NotFound])
+async def revoke_invitation(call: Call[InvitationPath, Nothing, Nothing]) -> None:
+    """Nobody can make an account with it any more."""
+    await call.parts.accounts.revoke_invitation(call.who, call.path.invitation)

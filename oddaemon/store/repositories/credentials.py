@@ -38,14 +38,18 @@ _KEY_UPDATE = (
 _KEY_USED = (
     sa.update(api_keys).where(_K.id == _ROW_ID).values(last_used_at=sa.bindparam("at", type_=_K.last_used_at.type))
 )
-_SESSION_BY_ID = sa.select(*raw_columns(*SESSION_COLUMNS)).where(_S.id == _ROW_ID)
+_SESSION = sa.select(*raw_columns(*SESSION_COLUMNS))
+_SESSION_BY_ID = _SESSION.where(_S.id == _ROW_ID)
+_SESSIONS_OF = _SESSION.where(_S.user_id == _OF_USER).order_by(_S.created_at, _S.id)
 _SESSION_INSERT = sa.insert(sessions)
 _SESSION_UPDATE = (
     sa.update(sessions)
     .where(_S.id == _ROW_ID)
     .values({_S.digest: sa.bindparam("digest"), _S.expires_at: sa.bindparam("expires_at", type_=_S.expires_at.type)})
 )
-_INVITATION_BY_ID = sa.select(*raw_columns(*INVITATION_COLUMNS)).where(_I.id == _ROW_ID)
+_INVITATION = sa.select(*raw_columns(*INVITATION_COLUMNS))
+_INVITATION_BY_ID = _INVITATION.where(_I.id == _ROW_ID)
+_INVITATIONS = _INVITATION.order_by(_I.created_at, _I.id)
 _INVITATION_INSERT = sa.insert(invitations)
 
 
@@ -161,6 +165,9 @@ class SqlSessions:
         row = self._scope.kept_row(_SESSION_BY_ID, {"row_id": session_id}, session_id)
         return self._scope.one(sessions, session_of, row)
 
+    def of_user(self, user_id: UserId) -> Sequence[Session]:
+        return self._scope.converted(sessions, session_of, self._scope.rows(_SESSIONS_OF, {"of_user": user_id}))
+
     def delete(self, session_id: SessionId) -> bool:
         return _deleted(self._scope, _S.id, session_id) > 0
 
@@ -193,6 +200,9 @@ class SqlInvitations:
     def get(self, invitation_id: InvitationId) -> Invitation | None:
         row = self._scope.row(_INVITATION_BY_ID, {"row_id": invitation_id})
         return self._scope.one(invitations, invitation_of, row)
+
+    def all(self) -> Sequence[Invitation]:
+        return self._scope.converted(invitations, invitation_of, self._scope.rows(_INVITATIONS, {}))
 
     def delete(self, invitation_id: InvitationId) -> bool:
         return _deleted(self._scope, _I.id, invitation_id) > 0

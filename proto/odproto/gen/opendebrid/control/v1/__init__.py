@@ -31,6 +31,8 @@ __all__ = (
     "CreateLinksResponse",
     "DiagnoseRequest",
     "DiagnoseResponse",
+    "EndSessionRequest",
+    "EndSessionResponse",
     "Event",
     "EventsRequest",
     "EventsResponse",
@@ -43,6 +45,7 @@ __all__ = (
     "GetUserRequest",
     "HelloRequest",
     "HelloResponse",
+    "Invitation",
     "InviteUserRequest",
     "InviteUserResponse",
     "JobDetail",
@@ -58,10 +61,14 @@ __all__ = (
     "ListEnginesResponse",
     "ListFilesRequest",
     "ListFilesResponse",
+    "ListInvitationsRequest",
+    "ListInvitationsResponse",
     "ListJobsRequest",
     "ListJobsResponse",
     "ListLinksRequest",
     "ListLinksResponse",
+    "ListSessionsRequest",
+    "ListSessionsResponse",
     "ListSettingsRequest",
     "ListSettingsResponse",
     "ListUsersRequest",
@@ -89,12 +96,15 @@ __all__ = (
     "RevokeApiKeyRequest",
     "RevokeEverythingRequest",
     "RevokeEverythingResponse",
+    "RevokeInvitationRequest",
+    "RevokeInvitationResponse",
     "RevokeLinksRequest",
     "RevokeLinksResponse",
     "RotateApiKeyRequest",
     "RotateSecretRequest",
     "RotateSecretResponse",
     "SelectFilesRequest",
+    "Session",
     "SetJobsRequest",
     "SetOwnPasswordRequest",
     "SetOwnPasswordResponse",
@@ -554,6 +564,30 @@ default_message_pool.register_message("opendebrid.control.v1", "DiagnoseResponse
 
 
 @dataclass(eq=False, repr=False)
+class EndSessionRequest(betterproto2.Message):
+    session: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    its id
+    """
+
+    user: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    admins: whose; empty: the caller's, or anybody's
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "EndSessionRequest", EndSessionRequest)
+
+
+@dataclass(eq=False, repr=False)
+class EndSessionResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.control.v1", "EndSessionResponse", EndSessionResponse)
+
+
+@dataclass(eq=False, repr=False)
 class Event(betterproto2.Message):
     seq: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
     """
@@ -789,6 +823,30 @@ class HelloResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "HelloResponse", HelloResponse)
+
+
+@dataclass(eq=False, repr=False)
+class Invitation(betterproto2.Message):
+    """
+    One that nobody has used.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    role: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    invited_by: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    created_at: "datetime.datetime | None" = betterproto2.field(
+        4, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    expires_at: "datetime.datetime | None" = betterproto2.field(
+        5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+
+default_message_pool.register_message("opendebrid.control.v1", "Invitation", Invitation)
 
 
 @dataclass(eq=False, repr=False)
@@ -1034,6 +1092,22 @@ default_message_pool.register_message("opendebrid.control.v1", "ListFilesRespons
 
 
 @dataclass(eq=False, repr=False)
+class ListInvitationsRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.control.v1", "ListInvitationsRequest", ListInvitationsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListInvitationsResponse(betterproto2.Message):
+    invitations: "list[Invitation]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "ListInvitationsResponse", ListInvitationsResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ListJobsRequest(betterproto2.Message):
     filter: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1093,6 +1167,25 @@ class ListLinksResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "ListLinksResponse", ListLinksResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ListSessionsRequest(betterproto2.Message):
+    user: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    admins: whose; empty: the caller's
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "ListSessionsRequest", ListSessionsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListSessionsResponse(betterproto2.Message):
+    sessions: "list[Session]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "ListSessionsResponse", ListSessionsResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -1471,6 +1564,25 @@ default_message_pool.register_message("opendebrid.control.v1", "RevokeEverything
 
 
 @dataclass(eq=False, repr=False)
+class RevokeInvitationRequest(betterproto2.Message):
+    invitation: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    its id
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "RevokeInvitationRequest", RevokeInvitationRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeInvitationResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.control.v1", "RevokeInvitationResponse", RevokeInvitationResponse)
+
+
+@dataclass(eq=False, repr=False)
 class RevokeLinksRequest(betterproto2.Message):
     ids: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
 
@@ -1542,6 +1654,34 @@ class SelectFilesRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "SelectFilesRequest", SelectFilesRequest)
+
+
+@dataclass(eq=False, repr=False)
+class Session(betterproto2.Message):
+    """
+    A login, and all tokens that came of it.
+    """
+
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    created_at: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    expires_at: "datetime.datetime | None" = betterproto2.field(
+        3, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    unless it is refreshed before
+    """
+
+    current: "bool" = betterproto2.field(4, betterproto2.TYPE_BOOL)
+    """
+    the call is made with it
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "Session", Session)
 
 
 @dataclass(eq=False, repr=False)
@@ -2164,6 +2304,42 @@ class AccountServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_sessions(
+        self,
+        message: "ListSessionsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListSessionsResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AccountService/ListSessions",
+            message,
+            ListSessionsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def end_session(
+        self,
+        message: "EndSessionRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "EndSessionResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AccountService/EndSession",
+            message,
+            EndSessionResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class AdminServiceStub(betterproto2_grpclib.ServiceStub):
     """
@@ -2501,6 +2677,45 @@ class AdminServiceStub(betterproto2_grpclib.ServiceStub):
             "/opendebrid.control.v1.AdminService/InviteUser",
             message,
             InviteUserResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_invitations(
+        self,
+        message: "ListInvitationsRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListInvitationsResponse":
+
+        if message is None:
+            message = ListInvitationsRequest()
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/ListInvitations",
+            message,
+            ListInvitationsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def revoke_invitation(
+        self,
+        message: "RevokeInvitationRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RevokeInvitationResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/RevokeInvitation",
+            message,
+            RevokeInvitationResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -3032,6 +3247,14 @@ class AccountServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_sessions(self, message: "ListSessionsRequest") -> "ListSessionsResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def end_session(self, message: "EndSessionRequest") -> "EndSessionResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_login(self, stream: "grpclib.server.Stream[LoginRequest, LoginResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -3110,6 +3333,20 @@ class AccountServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.revoke_api_key(request)
         await stream.send_message(response)
 
+    async def __rpc_list_sessions(
+        self, stream: "grpclib.server.Stream[ListSessionsRequest, ListSessionsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_sessions(request)
+        await stream.send_message(response)
+
+    async def __rpc_end_session(self, stream: "grpclib.server.Stream[EndSessionRequest, EndSessionResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.end_session(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/opendebrid.control.v1.AccountService/Login": grpclib.const.Handler(
@@ -3183,6 +3420,18 @@ class AccountServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RevokeApiKeyRequest,
                 ApiKeyResponse,
+            ),
+            "/opendebrid.control.v1.AccountService/ListSessions": grpclib.const.Handler(
+                self.__rpc_list_sessions,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListSessionsRequest,
+                ListSessionsResponse,
+            ),
+            "/opendebrid.control.v1.AccountService/EndSession": grpclib.const.Handler(
+                self.__rpc_end_session,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                EndSessionRequest,
+                EndSessionResponse,
             ),
         }
 
@@ -3261,6 +3510,14 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def invite_user(self, message: "InviteUserRequest") -> "InviteUserResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_invitations(self, message: "ListInvitationsRequest") -> "ListInvitationsResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def revoke_invitation(self, message: "RevokeInvitationRequest") -> "RevokeInvitationResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -3384,6 +3641,22 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.invite_user(request)
         await stream.send_message(response)
 
+    async def __rpc_list_invitations(
+        self, stream: "grpclib.server.Stream[ListInvitationsRequest, ListInvitationsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_invitations(request)
+        await stream.send_message(response)
+
+    async def __rpc_revoke_invitation(
+        self, stream: "grpclib.server.Stream[RevokeInvitationRequest, RevokeInvitationResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.revoke_invitation(request)
+        await stream.send_message(response)
+
     async def __rpc_rotate_secret(
         self, stream: "grpclib.server.Stream[RotateSecretRequest, RotateSecretResponse]"
     ) -> None:
@@ -3501,6 +3774,18 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 InviteUserRequest,
                 InviteUserResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/ListInvitations": grpclib.const.Handler(
+                self.__rpc_list_invitations,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListInvitationsRequest,
+                ListInvitationsResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/RevokeInvitation": grpclib.const.Handler(
+                self.__rpc_revoke_invitation,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RevokeInvitationRequest,
+                RevokeInvitationResponse,
             ),
             "/opendebrid.control.v1.AdminService/RotateSecret": grpclib.const.Handler(
                 self.__rpc_rotate_secret,
