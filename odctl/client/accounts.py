@@ -146,5 +146,7 @@ class Accounts:
     async def revoke_invitation(self, invitation: str) -> None:
         await self._ask(self._admin, "revoke_invitation", wire.RevokeInvitationRequest(invitation=invitation))
 
-    async def rotate_secret(self) -> None:
-        await self._ask(self._admin, "rotate_secret", wire.RotateSecretRequest())
+    async def rotate_secret(self) -> bool:
+        """Whether access tokens are signed with a new key; links are in any case."""
+        answer = await self._ask(self._admin, "rotate_secret", wire.RotateSecretRequest())
+        return bool(answer.access_tokens)

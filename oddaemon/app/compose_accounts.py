@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from oddaemon.app.settings import Settings
@@ -17,16 +17,16 @@ from oddaemon.services.passwords import Passwords
 
 
 def build_accounts(
-    settings: Callable[[], Settings], *, store: Store, clock: Clock, revoke: Revoke, wake: Wake,
-    limited: Callable[[User], None], stack: AsyncExitStack,
+    settings: Callable[[], Settings], *, store: Store, clock: Clock, revoke: Revoke,
+    rekey: Callable[[], Awaitable[None]], wake: Wake, limited: Callable[[User], None], stack: AsyncExitStack,
 ) -> Accounts:  # fmt: skip
     """`settings`: as they are now; the operator's name and the signing key are those of the start."""
     passwords = Passwords()
     stack.callback(passwords.close)
     started = settings().auth
     return Accounts(
-        store=store, clock=clock, policy=lambda: policy_of(settings()), passwords=passwords, revoke=revoke, wake=wake,
-        limited=limited, operator=started.admin_username, own_uid=os.geteuid(), uid_name=uid_name,
+        store=store, clock=clock, policy=lambda: policy_of(settings()), passwords=passwords, revoke=revoke, rekey=rekey,
+        wake=wake, limited=limited, operator=started.admin_username, own_uid=os.geteuid(), uid_name=uid_name,
         fixed_key=started.jwt_secret.get_secret_value().encode(),
     )  # fmt: skip
 

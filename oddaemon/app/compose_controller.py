@@ -292,8 +292,8 @@ async def compose_controller(
         daily.ring()
 
     accounts = build_accounts(
-        lambda: current.settings, store=store, clock=clock, revoke=links.push_revocations, wake=core.reconciler.wake,
-        limited=limits_changed, stack=stack,
+        lambda: current.settings, store=store, clock=clock, revoke=links.push_revocations, rekey=links.rekey,
+        wake=core.reconciler.wake, limited=limits_changed, stack=stack,
     )  # fmt: skip
     subscribers = _subscribers(plugins, paths, node, clock)
     controller = Controller(

@@ -247,7 +247,7 @@ class AccessRevoked(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRotated(Event):
-    """Access tokens are signed with a new secret."""
+    """Links and access tokens are signed with new secrets."""
 
     type: ClassVar[str] = "secret.rotated"
 

@@ -29,6 +29,8 @@ from oddaemon.domain.types import LinkId, NodeId, ReplicaId, UserId
 TOKEN_LENGTH = 100
 """Characters of every token of version 1."""
 MASTER_KEY_BYTES = 32
+MASTER_KEY_NAME = "link_master"
+"""Under which the store keeps the controller's."""
 _VERSION = 1
 _SIGNATURE_BYTES = 16
 # version, kind and flags, link, replica, file index, user, expiry: its high byte and low 32 bits

@@ -74,6 +74,8 @@ class Known:
     link: bytes
     content: LinkContent
     asked_at: float
+    keys: Sequence[bytes]
+    """Those of which one had signed it."""
     variant: Variant | None = None
     archive: Archive | None = None
 
@@ -118,6 +120,12 @@ class FileApp:
     def revoke(self, links: Mapping[bytes, float]) -> None:
         """From now on these link ids are refused; values are the Unix times from which on expiry does it."""
         self._revoked.update(links)
+
+    def rekey(self, keys: Sequence[bytes]) -> None:
+        """From now on what none of these keys signed is refused."""
+        self._keys = keys
+        self._known.clear()
+        self._weight = 0
 
     def forget(self, replicas: Sequence[ReplicaId]) -> None:
         """What is known of these replicas is asked anew."""
@@ -175,6 +183,8 @@ class FileApp:
         """The answer to a request that had to wait. Whatever changed meanwhile counts."""
         if isinstance(asked, Response):
             return asked.again(with_body=request.method != "HEAD")
+        if asked.keys is not self._keys:
+            return refusal(HTTPStatus.FORBIDDEN, "this link is not valid", body=request.method != "HEAD")
         if asked.link in self._revoked:
             return refusal(HTTPStatus.GONE, "this link was revoked", body=request.method != "HEAD")
         if wait := self.allowances.wait(asked.token.user_id):
@@ -235,7 +245,7 @@ class FileApp:
                 answer.set_result(result)
 
     async def _looked_up(self, text: str, token: LinkToken) -> Answer:
-        asked_at = time.monotonic()
+        asked_at, keys = time.monotonic(), self._keys
         try:
             content = await self._lookup(token)
             archive = None
@@ -258,7 +268,9 @@ class FileApp:
         old = self._known.get(text)
         variant = old.variant if old is not None and old.content == content else None
         self._drop(text)
-        known = Known(token, token.link_id.bytes, content, asked_at, variant, archive)
+        known = Known(token, token.link_id.bytes, content, asked_at, keys, variant, archive)
+        if keys is not self._keys:
+            return known  # refused in `resume`
         self._known[text] = known
         self._weight += known.weight
         while self._weight > MAX_KNOWN_FILES and len(self._known) > 1:

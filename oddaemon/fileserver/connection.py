@@ -124,6 +124,12 @@ class Acceptor:
             if connection.link in links:
                 connection.close()
 
+    def cut_links(self) -> None:
+        """Ends every transfer in the middle."""
+        for connection in list(self._connections):
+            if connection.link is not None:
+                connection.close()
+
     def cut_spent(self) -> None:
         """Ends every transfer, in the middle, of users whose links may give no more."""
         for connection in list(self._connections):

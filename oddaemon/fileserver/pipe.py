@@ -1,7 +1,7 @@
 """What the daemon and its file processes say to each other over a socket pair: JSON objects, each after its
 length.
 
-daemon → process   {"op": "config", …} first; "revoke" (acknowledged), "day", "forget", "stop";
+daemon → process   {"op": "config", …} first; "revoke" and "keys" (acknowledged), "day", "forget", "stop";
                    "content" and "use" (answers)
 process → daemon   "ready", "ack", "content" and "use" (questions), "usage", "gone" (a recorded file was not found)
 

@@ -198,8 +198,18 @@ class FileServer:
         if not new:
             return
         async with asyncio.TaskGroup() as tasks:
+            message = {"op": "revoke", "links": {link.hex: at for link, at in new.items()}}
             for child in list(self._children):
-                tasks.create_task(self._revoke_in(child, new), name=f"fileserver.revoke.{child.process.pid}")
+                tasks.create_task(self._change(child, message), name=f"fileserver.revoke.{child.process.pid}")
+
+    async def rekey(self, keys: Sequence[bytes]) -> None:
+        """Within a second, or when this returns if that is sooner, no process serves a link that none of these keys
+        signed, and running transfers of all links have ended."""
+        self._keys = tuple(keys)
+        async with asyncio.TaskGroup() as tasks:
+            message = {"op": "keys", "keys": [key.hex() for key in keys]}
+            for child in list(self._children):
+                tasks.create_task(self._change(child, message), name=f"fileserver.rekey.{child.process.pid}")
 
     @property
     def counted(self) -> Mapping[int, int]:
@@ -410,10 +420,11 @@ class FileServer:
 
     # -- revocations and usage
 
-    async def _revoke_in(self, child: _Child, links: Mapping[LinkId, float]) -> None:
+    async def _change(self, child: _Child, message: Mapping[str, Any]) -> None:
+        """Returns when the process has acknowledged it, or is killed for not doing so."""
         sequence = next(self._sequence)
         acknowledged = child.acks[sequence] = asyncio.get_running_loop().create_future()
-        send(child.writer, {"op": "revoke", "seq": sequence, "links": {link.hex: at for link, at in links.items()}})
+        send(child.writer, {**message, "seq": sequence})
         try:
             async with asyncio.timeout(ACK_SECONDS):
                 await acknowledged

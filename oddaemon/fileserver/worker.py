@@ -109,6 +109,10 @@ class Worker:
                     acceptor.app.revoke(links)
                     acceptor.cut(links.keys())
                     send(self._writer, {"op": "ack", "seq": message["seq"]})
+                case "keys":
+                    acceptor.app.rekey([bytes.fromhex(key) for key in message["keys"]])
+                    acceptor.cut_links()
+                    send(self._writer, {"op": "ack", "seq": message["seq"]})
                 case "day":
                     acceptor.app.allowances.tell(message["day"], message["as_of"])
                     acceptor.cut_spent()

@@ -52,6 +52,8 @@ class AccountBase:
     passwords: Passwords
     revoke: Revoke
     wake: Wake
+    rekey: Callable[[], Awaitable[None]]
+    """Told that the store has another master key for links. Done when nothing signed with the old one is served."""
     limited: Callable[[User], None]
     """Told of a user whose own limits were changed."""
     operator: str
@@ -140,9 +142,13 @@ class AccountBase:
             generation=user.generation,
         )  # fmt: skip
 
-    async def _ending(self, work: Callable[[Transaction], tuple[T, Collection[LinkId]]]) -> T:
+    async def _ending(
+        self, work: Callable[[Transaction], tuple[T, Collection[LinkId]]],
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:  # fmt: skip
         """Carries out a work that may end somebody's access and answers, beside its own result, the links that are
-        dead now. Then streams and file servers are told, also when the caller has gone meanwhile."""
+        dead now. Then streams and file servers are told, and it goes on with `then`, also when the caller has gone
+        meanwhile."""
 
         async def whole() -> T:
             value, links = await self.store.write(work)
@@ -150,6 +156,8 @@ class AccountBase:
             bell.set()
             if links:
                 await self.revoke(links)
+            if then is not None:
+                await then()
             return value
 
         task = asyncio.ensure_future(whole())

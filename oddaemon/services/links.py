@@ -35,7 +35,16 @@ from oddaemon.domain.errors import (
 from oddaemon.domain.files import display_name
 from oddaemon.domain.job import Job, JobState
 from oddaemon.domain.link import LONGEST_LINK, Link, LinkContent, LinkFile, LinkKind
-from oddaemon.domain.link_token import LinkToken, TokenError, new_link_id, new_master_key, node_key, sign, verify
+from oddaemon.domain.link_token import (
+    MASTER_KEY_NAME,
+    LinkToken,
+    TokenError,
+    new_link_id,
+    new_master_key,
+    node_key,
+    sign,
+    verify,
+)
 from oddaemon.domain.selection import compact, select
 from oddaemon.domain.types import Bytes, EntryId, JobNumber, LinkId, NodeId, ReplicaId, Seconds, UserId
 from oddaemon.domain.user import Principal, Scope, require
@@ -48,7 +57,6 @@ from oddaemon.services.views import LinkView
 
 log = logging.getLogger(__name__)
 
-MASTER_KEY_NAME = "link_master"
 MAX_LINKS_AT_ONCE = 10_000
 MOST_USES = 1_000_000
 CONTINUED_SECONDS = Seconds(3600)
@@ -72,6 +80,9 @@ class FilesOnNode(Protocol):
 
     async def revoke(self, links: Mapping[LinkId, datetime]) -> None:
         """Within a second none of them is served. Values are expiries."""
+
+    async def rekey(self, keys: Sequence[bytes]) -> None:
+        """Within a second no link is served that none of these keys signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +118,12 @@ class LinkService:
             master = await self.store.write(lambda tx: tx.secrets.get_or_create(MASTER_KEY_NAME, new_master_key))
             self._keys[node_id] = node_key(master, node_id)
         return self._keys[node_id]
+
+    async def rekey(self) -> None:
+        """The store has another master key: within a second nothing that was signed with the old one is served."""
+        self._keys.clear()
+        for node_id, (_, server) in self._nodes.items():
+            await server.rekey([await self.node_key(node_id)])
 
     async def create(
         self, who: Principal, id: str, *, files: Sequence[str] = (), ttl: Seconds | None = None,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from oddaemon.domain.credentials import Invitation, InvitationId, Prefix, new_secret, parse_secret, same_digest
-from oddaemon.domain.errors import AlreadyExists, Conflict, InvalidArgument, NotAllowed, Pinned
+from oddaemon.domain.errors import AlreadyExists, Conflict, InvalidArgument, NotAllowed
 from oddaemon.domain.events import (
     AccessRevoked,
     CacheEvicted,
@@ -20,6 +20,7 @@ from oddaemon.domain.events import (
     UserEnabled,
     UserRemoved,
 )
+from oddaemon.domain.link_token import MASTER_KEY_NAME, new_master_key
 from oddaemon.domain.types import LinkId, Seconds
 from oddaemon.domain.user import (
     Principal,
@@ -354,25 +355,31 @@ class Users(AccountBase):
 
         return await self._ending(work)
 
-    async def rotate_secret(self, who: Principal) -> None:
-        """From now on access tokens are signed with a new secret: those made before are refused, and sessions go on
-        with their refresh tokens. Raises Pinned when the settings give the secret."""
+    async def rotate_secret(self, who: Principal) -> bool:
+        """From now on links and access tokens are signed with new secrets. All links made before are dead when this
+        returns; access tokens are refused, and sessions go on with their refresh tokens. False: access tokens are
+        signed with what the settings give, as before."""
         require_admin(who)
-        if self.fixed_key:
-            raise Pinned(
-                "auth.jwt_secret is given by the file or the environment, which wins over what is stored",
-                hint="change it there, or take it out there, and restart the daemon", key="auth.jwt_secret",
-            )  # fmt: skip
         now = self.clock.now()
         fresh = new_key()
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> tuple[None, Collection[LinkId]]:
             check_stands(tx, who, now)
-            tx.secrets.put(access_tokens.SECRET_NAME, fresh)
+            tx.secrets.put(MASTER_KEY_NAME, new_master_key())
+            tx.links.revoke(tx.links.alive(None, now), now)
+            if not self.fixed_key:
+                tx.secrets.put(access_tokens.SECRET_NAME, fresh)
             tx.events.add(SecretRotated(at=now, data={"by": who.username}))
+            # not one by one: with another key none of them opens anything
+            return None, ()
 
-        await self.store.write(work)
-        self._key = fresh
+        async def known() -> None:
+            if not self.fixed_key:
+                self._key = fresh
+            await self.rekey()
+
+        await self._ending(work, known)
+        return not self.fixed_key
 
 
 def _discard_private(tx: Transaction, user: User, now: datetime) -> None:

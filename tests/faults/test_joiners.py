@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -103,6 +103,9 @@ async def test_who_cancels_loses_the_links_though_others_keep_the_files(tmp_path
 class _NoServer:
     async def revoke(self, links: Mapping[LinkId, datetime]) -> None:
         raise AssertionError("the house tells of revoked links itself")
+
+    async def rekey(self, keys: Sequence[bytes]) -> None:
+        raise AssertionError("no key is changed here")
 
 
 async def test_what_a_removal_frees_counts_what_came_just_now(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ class Node:
     revoked: dict[LinkId, datetime] = field(default_factory=dict)
     usage: dict[LinkId, list[int]] = field(default_factory=dict)
     lookups: int = 0
+    held: asyncio.Event | None = None
+    """Until it is set the daemon does not answer."""
     base: str = ""
     user: UserId = field(default_factory=lambda: UserId(uuid4()))
 
@@ -62,6 +64,8 @@ class Node:
 
     async def look_up(self, link: LinkId, replica: ReplicaId, index: int) -> LinkContent:
         self.lookups += 1
+        if self.held is not None:
+            await self.held.wait()
         assert replica == self.replica
         if link in self.errors:
             raise self.errors[link]
@@ -357,7 +361,7 @@ async def test_the_links_of_a_user_whose_day_is_used_up_say_when_they_go_on(tmp_
         await until_answered(mine, 200)
 
 
-@pytest.mark.parametrize("end", ["revoked", "spent"])
+@pytest.mark.parametrize("end", ["revoked", "spent", "rekeyed"])
 async def test_a_running_transfer_ends_with_its_link_and_with_the_day_of_its_user(node: Node, end: str) -> None:
     size = 64 << 20
     url = node.link("large.bin", b"\0" * size)
@@ -368,6 +372,8 @@ async def test_a_running_transfer_ends_with_its_link_and_with_the_day_of_its_use
     later = datetime.now(UTC) + timedelta(hours=1)
     if end == "revoked":
         await node.server.revoke({node.id_of(url): later})
+    elif end == "rekeyed":
+        await node.server.rekey([new_master_key()])
     else:
         node.allot(later, UserId(uuid4()))
         node.allot(later, node.user)
@@ -377,6 +383,17 @@ async def test_a_running_transfer_ends_with_its_link_and_with_the_day_of_its_use
             received += len(data)
     assert received < size
     await client.close()
+
+
+async def test_a_question_that_was_asked_before_the_key_was_changed_opens_nothing(node: Node) -> None:
+    node.held, url = asyncio.Event(), node.link()
+    waiting = asyncio.create_task(fetch(url))
+    await until(lambda: node.lookups == 1)
+    await node.server.rekey([new_master_key()])
+    node.held.set()
+    assert (await waiting).status == 403
+    await node.server.rekey([node.key])
+    assert (await fetch(url)).status == 200
 
 
 async def test_no_more_is_given_than_is_left_however_fast_it_goes(node: Node) -> None:

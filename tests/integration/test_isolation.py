@@ -337,10 +337,10 @@ NEEDS_NOBODY = {
     # which engines there are, and what leads whoever has a link's token to the file server
     "downloads.engine", "links.place",
     # the daemon's own
-    "links.serve_on", "links.node_key", "links.push_revocations", "links.revoked", "links.content", "links.use",
-    "links.record_usage", "links.trim", "cache.evict", "settings.load", "settings.value", "settings.values",
-    "settings.stored", "settings.on_change", "settings.refix", "quotas.load", "quotas.note", "quotas.of",
-    "status.nodes", "keyed_adds.trim",
+    "links.serve_on", "links.node_key", "links.rekey", "links.push_revocations", "links.revoked", "links.content",
+    "links.use", "links.record_usage", "links.trim", "cache.evict", "settings.load", "settings.value",
+    "settings.values", "settings.stored", "settings.on_change", "settings.refix", "quotas.load", "quotas.note",
+    "quotas.of", "status.nodes", "keyed_adds.trim",
 }  # fmt: skip
 KINDS: Mapping[str, type] = {
     "downloads": DownloadService, "links": LinkService, "cache": CacheService, "status": StatusService,
@@ -391,6 +391,9 @@ async def services(folder: Path) -> AsyncIterator[Services]:
 
     class Files:
         async def revoke(self, links: object) -> None:
+            pass
+
+        async def rekey(self, keys: object) -> None:
             pass
 
     links = LinkService(store=store, clock=clock, policy=LinkPolicy)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import signal
 import zipfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +41,9 @@ class NoServer:
 
     async def revoke(self, links: Mapping[LinkId, datetime]) -> None:
         self.revoked.update(links)
+
+    async def rekey(self, keys: Sequence[bytes]) -> None:
+        raise AssertionError("no key is changed here")
 
 
 @dataclass
@@ -90,6 +95,28 @@ async def library(tmp_path: Path) -> AsyncIterator[Library]:
             yield Library(built, links, server, await completed(built))
         finally:
             await server.stop()
+
+
+async def test_another_key_ends_every_link_and_makes_new_ones_that_work(library: Library) -> None:
+    number = str(library.job.job.number)
+    accounts = built_accounts(library.house.store, SystemClock(), rekey=library.links.rekey)
+    old = [view.url for view in await library.links.create(library.admin, number)]
+    [listed] = await library.links.create(library.admin, number, kind=LinkKind.M3U)
+    old.append(listed.url)
+    # remembered by both processes
+    assert {(await fetch(url)).status for _ in range(6) for url in old} == {200}
+    await accounts.rotate_secret(library.admin)
+    accounts.passwords.close()
+    assert {(await fetch(url)).status for _ in range(6) for url in old} == {403}
+    new = [view.url for view in await library.links.create(library.admin, number)]
+    assert {(await fetch(url)).status for _ in range(6) for url in new} == {200}
+    # and one that begins anew knows the new key alone
+    os.kill(library.server.pids[0], signal.SIGKILL)
+    await until(lambda: len(library.server.pids) == 2)
+    assert {(await fetch(url)).status for _ in range(6) for url in new} == {200}
+    assert {(await fetch(url)).status for _ in range(6) for url in old} == {403}
+    page = await library.links.page(library.admin, id=number, offset=0, limit=99)
+    assert [view.link.revoked_at is None for view in page.rows] == [False] * len(old) + [True] * len(new)
 
 
 async def test_every_ready_file_has_a_link_that_works(library: Library) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oddaemon.domain.events import Event
+from oddaemon.domain.link_token import MASTER_KEY_NAME
 from oddaemon.domain.types import LinkId
 from oddaemon.domain.user import Principal
 from oddaemon.ports.clock import Clock
@@ -39,6 +40,8 @@ class Office:
     revoked: list[LinkId] = field(default_factory=list)
     """Links that the file servers were told of."""
     events: list[Event] = field(default_factory=list)
+    rekeyed: list[bytes] = field(default_factory=list)
+    """The master keys for links that the file servers were told of."""
 
     async def user(self, name: str, password: str | None = PASSWORD) -> Principal:
         """A new account, as its API key gets in."""
@@ -51,9 +54,12 @@ def built_accounts(store: Store, clock: Clock, **changes: object) -> Accounts:
     async def revoke(links: Collection[LinkId]) -> None:
         pass
 
+    async def rekey() -> None:
+        pass
+
     given: dict[str, object] = {
-        "policy": AccountPolicy, "passwords": Passwords(cost=CHEAP), "revoke": revoke, "wake": lambda _: None,
-        "limited": lambda _: None, "operator": "admin", "own_uid": OWN_UID,
+        "policy": AccountPolicy, "passwords": Passwords(cost=CHEAP), "revoke": revoke, "rekey": rekey,
+        "wake": lambda _: None, "limited": lambda _: None, "operator": "admin", "own_uid": OWN_UID,
     }  # fmt: skip
     return Accounts(store=store, clock=clock, **{**given, **changes})  # type: ignore[arg-type]
 
@@ -85,9 +91,15 @@ async def office(folder: Path, **changes: object) -> AsyncIterator[Office]:
 
     await asyncio.to_thread(shutil.copy, await empty_store(), folder / "store.db")
     store = await open_store(folder / "store.db", publish=publish)
-    accounts = built_accounts(store, clock, revoke=revoke, **changes)
+    rekeyed: list[bytes] = []
+
+    async def rekey() -> None:
+        rekeyed.append(await store.read(lambda tx: tx.secrets.get_or_create(MASTER_KEY_NAME, bytes)))
+
+    accounts = built_accounts(store, clock, revoke=revoke, rekey=rekey, **changes)
     await store.write(lambda tx: ensure_admin(tx, "admin", clock.now()))
-    built = Office(accounts, store, clock, await accounts.by_uid(OWN_UID), revoked=revoked, events=events)
+    operator = await accounts.by_uid(OWN_UID)
+    built = Office(accounts, store, clock, operator, revoked=revoked, rekeyed=rekeyed, events=events)
     accounts.policy = lambda: built.policy
     try:
         yield built

@@ -351,7 +351,7 @@ class FakeAdmin(pb.AdminServiceBase):
 
     async def rotate_secret(self, message: pb.RotateSecretRequest) -> pb.RotateSecretResponse:
         self.control.note("rotate_secret", message)
-        return pb.RotateSecretResponse()
+        return pb.RotateSecretResponse(access_tokens=True)
 
 
 class FakeAccounts(pb.AccountServiceBase):

@@ -61,7 +61,8 @@ def revoke(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whose.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Everybody's.")] = False,
     secret: Annotated[
-        bool, typer.Option("--rotate-secret", help="Also sign access tokens with a new key: no earlier one is taken.")
+        bool,
+        typer.Option("--rotate-secret", help="Also sign links and access tokens with new keys: no earlier one works."),
     ] = False,
     session: SessionOpt = "",
     invitation: InvitationOpt = "",
@@ -81,10 +82,13 @@ def revoke(
     if every:
         run.confirm("end the sessions, API keys and links of everybody, yours included")
 
+    tokens = True
+
     async def work(client: DaemonClient) -> dict[str, int]:
+        nonlocal tokens
         # first: what is made with the old one meanwhile must not live
         if secret:
-            await client.accounts.rotate_secret()
+            tokens = await client.accounts.rotate_secret()
         if session:
             await client.accounts.end_session(session)
         if invitation:
@@ -94,11 +98,13 @@ def revoke(
         return await client.accounts.revoke_everything(name, all_users=every)
 
     ended = run.call(work)
+    if not tokens:
+        run.output.note("access tokens are signed with auth.jwt_secret as before: change it in the configuration")
     if run.output.structured:
         run.output.value(ended)
         return
     if secret:
-        run.output.text("access tokens are signed with a new key")
+        run.output.text(f"{'links and access tokens' if tokens else 'links'} are signed with a new key")
     if session or invitation:
         run.output.text(f"ended: the {'session' if session else 'invitation'}")
     if name or every:

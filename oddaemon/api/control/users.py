@@ -88,8 +88,7 @@ class UserCalls(pb.AdminServiceBase):
         return pb.RevokeInvitationResponse()
 
     async def rotate_secret(self, message: pb.RotateSecretRequest) -> pb.RotateSecretResponse:
-        await self._parts.accounts.rotate_secret(caller())
-        return pb.RotateSecretResponse()
+        return pb.RotateSecretResponse(access_tokens=await self._parts.accounts.rotate_secret(caller()))
 
     async def _answer(self, user: User) -> pb.UserResponse:
         return pb.UserResponse(user=await user_message(self._parts, user))

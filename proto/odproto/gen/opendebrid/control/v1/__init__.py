@@ -1629,7 +1629,7 @@ default_message_pool.register_message("opendebrid.control.v1", "RotateApiKeyRequ
 @dataclass(eq=False, repr=False)
 class RotateSecretRequest(betterproto2.Message):
     """
-    A new key signs access tokens: all earlier ones end at once. Sessions get new ones by their refresh tokens.
+    New keys sign links and access tokens: all earlier ones end at once. Sessions get new tokens by their refresh tokens.
     """
 
     pass
@@ -1640,7 +1640,10 @@ default_message_pool.register_message("opendebrid.control.v1", "RotateSecretRequ
 
 @dataclass(eq=False, repr=False)
 class RotateSecretResponse(betterproto2.Message):
-    pass
+    access_tokens: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    false: access tokens are signed with auth.jwt_secret, which the configuration gives, as before
+    """
 
 
 default_message_pool.register_message("opendebrid.control.v1", "RotateSecretResponse", RotateSecretResponse)
