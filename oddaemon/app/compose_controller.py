@@ -295,6 +295,7 @@ async def compose_controller(
         lambda: current.settings, store=store, clock=clock, revoke=links.push_revocations, rekey=links.rekey,
         wake=core.reconciler.wake, limited=limits_changed, stack=stack,
     )  # fmt: skip
+    await accounts.load()
     subscribers = _subscribers(plugins, paths, node, clock)
     controller = Controller(
         server=None, http=None, listener=http, accounts=accounts, core=core, links=links,  # type: ignore[arg-type]

@@ -17,9 +17,10 @@ from oddaemon.domain.user import Principal, Proof, User
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.passwords import Passwords
+from oddaemon.services.past_logins import past_logins
 from oddaemon.services.remembered import Remembered
 from oddaemon.services.standing import stands, until
-from oddaemon.services.throttle import Throttle
+from oddaemon.services.throttle import Counted, Throttle
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,15 @@ class AccountBase:
     def __post_init__(self) -> None:
         self.throttle = Throttle(self.clock)
         self.known = Remembered(self.store, self.clock, lambda: self.store.access_rev)
+
+    async def load(self) -> None:
+        """Before the first login: those that failed before a restart still count."""
+        now = self.clock.now()
+        for login in await self.store.read(lambda tx: past_logins(tx, now)):
+            if login.failed:
+                self.throttle.remember(login.ago, *login.keys)
+            else:
+                self.throttle.succeeded(*(key for key in login.keys if key[0] is Counted.ACCOUNT))
 
     async def ended(self, who: Principal) -> None:
         """Returns when what `who` proved does not hold any more, within a second of its end. For streams: they end

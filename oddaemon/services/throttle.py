@@ -1,6 +1,7 @@
 """Failed logins, counted per account and per address: after a few, each further one has to wait longer.
 
-Kept in memory. What nobody has tried for a while is forgotten, and of very many the oldest go first.
+Kept in memory, and read anew from the events at a start. What nobody has tried for a while is forgotten, and of very
+many the oldest go first.
 """
 
 from __future__ import annotations
@@ -66,6 +67,14 @@ class Throttle:
             tries = self._tries.setdefault(key, _Tries())
             tries.count += 1
             tries.last = now
+            self._tries.move_to_end(key)
+
+    def remember(self, ago: Seconds, *keys: Key) -> None:
+        """An attempt that failed so long ago, as told before the first one: oldest first."""
+        for key in keys:
+            tries = self._tries.setdefault(key, _Tries())
+            tries.count += 1
+            tries.last = Seconds(self.clock.monotonic() - ago)
             self._tries.move_to_end(key)
 
     def succeeded(self, *keys: Key) -> None:

@@ -34,7 +34,8 @@ from oddaemon.domain.user import ALL_SCOPES, Principal, Proof, Role, Scope, User
 from oddaemon.ports.store import Transaction
 from oddaemon.services import api_keys, passwords
 from oddaemon.services.account_base import LOOK_SECONDS, AccountPolicy
-from oddaemon.services.throttle import FREE, Counted
+from oddaemon.services.accounts import Accounts
+from oddaemon.services.throttle import FORGOTTEN_AFTER, FREE, Counted
 from oddaemon.testing.store_samples import a_job, a_link, an_entry
 from tests.support.accounts import OWN_UID, PASSWORD, Office, built_accounts, office
 from tests.support.core import house
@@ -608,6 +609,34 @@ async def test_accounts_are_not_made_without_end_from_one_address(desk: Office) 
 
 
 # throttling
+
+
+async def test_a_restart_forgives_no_failed_login(desk: Office) -> None:
+    await ways(desk)
+    await ways(desk, "bob")
+    await ways(desk, "eve")
+    mistakes = {"ann": FREE[Counted.ACCOUNT], "bob": FREE[Counted.ACCOUNT] - 1, "eve": FREE[Counted.ACCOUNT] - 1}
+    for name, count in mistakes.items():
+        for _ in range(count):
+            await refused(desk.accounts.login(name, "guess", address=HOME), Unauthenticated)
+    await desk.accounts.login("bob", PASSWORD, address=HOME)
+
+    async def restarted() -> Accounts:
+        desk.accounts.passwords.close()
+        desk.accounts = built_accounts(desk.store, desk.clock)
+        await desk.accounts.load()
+        return desk.accounts
+
+    accounts = await restarted()
+    await refused(accounts.login("ann", PASSWORD, address=HOME), LoginThrottled)
+    # who was let in begins anew, who was not has one mistake left
+    for name, left in (("bob", 2), ("eve", 1)):
+        for _ in range(left):
+            await refused(accounts.login(name, "guess", address=HOME), Unauthenticated)
+    await refused(accounts.login("eve", PASSWORD, address=HOME), LoginThrottled)
+    await desk.clock.advance(FORGOTTEN_AFTER)
+    accounts = await restarted()
+    await accounts.login("ann", PASSWORD, address=HOME)
 
 
 async def test_guessing_is_throttled_for_the_account_and_for_the_address(desk: Office) -> None:

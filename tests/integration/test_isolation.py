@@ -333,7 +333,7 @@ CALLS: Mapping[str, Call] = {
 NEEDS_NOBODY = {
     # how callers come to be known, and their own end
     "accounts.by_api_key", "accounts.by_access_token", "accounts.by_uid", "accounts.login", "accounts.refresh",
-    "accounts.register", "accounts.logout", "accounts.ended", "accounts.run", "accounts.tidy",
+    "accounts.register", "accounts.load", "accounts.logout", "accounts.ended", "accounts.run", "accounts.tidy",
     # which engines there are, and what leads whoever has a link's token to the file server
     "downloads.engine", "links.place",
     # the daemon's own
