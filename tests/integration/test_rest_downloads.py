@@ -87,7 +87,8 @@ async def test_a_dry_run_stores_nothing(house: RestHouse) -> None:
     response, answer = await house.admin.call("POST", "/downloads", json=item(dry_run=True))
     assert (response.status, "Location" in response.headers, answer["data"]["state"]) == (200, False, "queued")
     [first] = await house.admin.data("POST", "/bulk/add", json={"items": [item()], "dry_run": True})
-    assert first["download"] is not None
+    for planned in (answer["data"], first["download"]):
+        assert (planned["id"], planned["uuid"]) == (None, None)
     assert await house.admin.data("GET", "/downloads") == []
 
 

@@ -258,6 +258,12 @@ def _number(outcome: Outcome) -> int | str:
 
 def _lines(run: Invocation, words: tuple[str, str], done: Sequence[Outcome], *, dry_run: bool, removal: bool) -> None:
     prefix = "would " + words[0] if dry_run else words[1]
+    if words[0] == "resume":
+        # a paused job has to wait for its turn first
+        running = [outcome for outcome in done if outcome.job is not None and outcome.job.state == "active"]
+        done = [outcome for outcome in done if outcome not in running]
+        for outcome in running:
+            run.output.line(f"{_number(outcome)} is running already")
     retried = words[0] == "retry" and not dry_run
     if len(done) > 1 and not dry_run and not retried:
         total = sum(outcome.freed_bytes for outcome in done)

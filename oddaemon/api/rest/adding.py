@@ -9,13 +9,14 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from oddaemon.api.rest.jobs import download, planned
 from oddaemon.api.rest.models import File, Form, Model, Upload
 from oddaemon.api.rest.parts import RestParts
 from oddaemon.domain.files import display_path
 from oddaemon.domain.types import JobId
 from oddaemon.domain.user import Principal
 from oddaemon.services.batches import MAX_ITEMS
-from oddaemon.services.views import AddOrder, JobView
+from oddaemon.services.views import AddOrder
 
 MAX_ADD = 16 << 20
 """Bytes of a request that may hold torrents."""
@@ -124,14 +125,12 @@ async def once(
     return answer.encode()
 
 
-async def one_added(
-    call: Keyed, order: AddOrder, show: Callable[[JobView], Model], *, dry_run: bool
-) -> bytes:  # fmt: skip
+async def one_added(call: Keyed, order: AddOrder, *, dry_run: bool) -> bytes:
     """The download, added and shown, as JSON."""
 
     async def carry_out(ids: Sequence[JobId]) -> str:
         view = await call.parts.downloads.add(call.who, order, dry_run=dry_run, id=ids[0] if ids else None)
-        return show(view).model_dump_json()
+        return (planned if dry_run else download)(view).model_dump_json()
 
     return await once(call, "add", [order], carry_out, dry_run=dry_run)
 

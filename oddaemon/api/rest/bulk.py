@@ -8,7 +8,7 @@ from pydantic import Field, TypeAdapter
 
 from oddaemon.api.rest.adding import MAX_ADD, AddManyRequest, KeyHeader, TorrentsForm, once, order_of, torrent_order
 from oddaemon.api.rest.downloads import Changes, RetryRequest
-from oddaemon.api.rest.jobs import Result, result
+from oddaemon.api.rest.jobs import Result, download, planned, result
 from oddaemon.api.rest.models import Model, Nothing
 from oddaemon.api.rest.routes import Answer, Call, Routes
 from oddaemon.domain.errors import Conflict
@@ -69,7 +69,8 @@ async def add_downloads(call: Call[Nothing, Nothing, AddManyRequest | TorrentsFo
 
     async def carry_out(ids: Sequence[JobId]) -> str:
         found = await Batches(call.parts.downloads).add(call.who, orders, dry_run=body.dry_run, ids=ids)
-        return _RESULTS.dump_json(_results(found, call.request_id)).decode()
+        show = planned if body.dry_run else download
+        return _RESULTS.dump_json([result(one, call.request_id, show) for one in found]).decode()
 
     return Answer(encoded=await once(call, "bulk add", orders, carry_out, dry_run=body.dry_run))
 

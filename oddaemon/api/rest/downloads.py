@@ -122,7 +122,7 @@ async def add_download(call: Call[Nothing, Nothing, AddRequest | TorrentForm]) -
     run answers 200."""
     body = call.body
     order = torrent_order(body, body.torrent) if isinstance(body, TorrentForm) else order_of(body)
-    return added(await one_added(call, order, download, dry_run=body.dry_run), dry_run=body.dry_run)
+    return added(await one_added(call, order, dry_run=body.dry_run), dry_run=body.dry_run)
 
 
 @route("GET", "/downloads/{id}", needs=Scope.READ, summary="One download", errors=[NotFound])

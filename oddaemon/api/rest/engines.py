@@ -164,7 +164,7 @@ async def add_to_engine(call: Call[EnginePath, Nothing, AddRequest | TorrentForm
     body = call.body
     engine = call.parts.downloads.engine(call.path.engine)
     order = torrent_order(body, body.torrent, engine) if isinstance(body, TorrentForm) else order_of(body, engine)
-    return added(await one_added(call, order, download, dry_run=body.dry_run), dry_run=body.dry_run)
+    return added(await one_added(call, order, dry_run=body.dry_run), dry_run=body.dry_run)
 
 
 @route(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
@@ -46,8 +47,8 @@ class JobError(Model):
 class Download(Model):
     """A job: one user's claim on one content. null: not known. Sizes are bytes, rates bytes a second."""
 
-    id: int = Field(description="The job's number.")
-    uuid: str
+    id: int | None = Field(description="The job's number. null: of an add that was a dry run, as `uuid`.")
+    uuid: str | None
     name: str = Field(description="Empty until it is known.")
     source: str = Field(description="As it was given, credentials masked.")
     kind: str = Field(description="magnet, torrent or url.")
@@ -132,6 +133,11 @@ def download(view: JobView) -> Download:
     return Download.model_construct(**values)  # type: ignore[arg-type]
 
 
+def planned(view: JobView) -> Download:
+    """Of a dry run of an add: there is no job that anybody could ask for."""
+    return download(view).model_copy(update={"id": None, "uuid": None})
+
+
 def shown_file(view: FileView) -> File:
     return file_of(file_message(view))
 
@@ -145,9 +151,9 @@ def file_of(message: common.File) -> File:
     )  # fmt: skip
 
 
-def result(found: Outcome, request_id: str) -> Result:
+def result(found: Outcome, request_id: str, show: Callable[[JobView], Download] = download) -> Result:
     return Result.model_construct(
-        id=found.id, download=None if found.view is None else download(found.view),
+        id=found.id, download=None if found.view is None else show(found.view),
         error=None if found.error is None else problem(found.error, request_id), freed_bytes=int(found.freed),
     )  # fmt: skip
 
