@@ -47,15 +47,16 @@ class Accounts:
         """Of a user, or the caller's own."""
         return convert.usage(await self._ask(self._own, "get_usage", wire.GetUsageRequest(name=name)))
 
-    async def set_own_password(self, old: str, new: str) -> None:
+    async def set_own_password(self, old: str, new: str) -> dict[str, int]:
+        """How much of each has ended."""
         request = wire.SetOwnPasswordRequest(old_password=old, new_password=new)
-        await self._ask(self._own, "set_own_password", request)
+        return _ended((await self._ask(self._own, "set_own_password", request)).ended)
 
     async def revoke_everything(self, name: str = "", *, all_users: bool = False) -> dict[str, int]:
         """Of a user, or of all. How much of each has ended."""
         request = wire.RevokeEverythingRequest(name=name, all=all_users)
         answer = await self._ask(self._own, "revoke_everything", request)
-        return {name: getattr(answer, name) for name in REVOKED}
+        return _ended(answer)
 
     async def api_keys(self, user: str = "") -> list[ApiKey]:
         answer = await self._ask(self._own, "list_api_keys", wire.ListApiKeysRequest(user=user))
@@ -107,14 +108,19 @@ class Accounts:
         request = wire.AddUserRequest(name=name, role=role, email=email, password=password, unix_user=unix_user)
         return await self._user("add_user", request)
 
-    async def set_password(self, name: str, password: str) -> User:
-        return await self._user("set_user_password", wire.SetUserPasswordRequest(name=name, password=password))
+    async def _changed(self, name: str, request: Message) -> tuple[User, dict[str, int]]:
+        """How much of each has ended, too."""
+        answer = await self._ask(self._admin, name, request)
+        return convert.user(answer.user), _ended(answer.ended)
 
-    async def set_role(self, name: str, role: str) -> User:
-        return await self._user("set_user_role", wire.SetUserRoleRequest(name=name, role=role))
+    async def set_password(self, name: str, password: str) -> tuple[User, dict[str, int]]:
+        return await self._changed("set_user_password", wire.SetUserPasswordRequest(name=name, password=password))
 
-    async def set_active(self, name: str, active: bool) -> User:
-        return await self._user("set_user_active", wire.SetUserActiveRequest(name=name, active=active))
+    async def set_role(self, name: str, role: str) -> tuple[User, dict[str, int]]:
+        return await self._changed("set_user_role", wire.SetUserRoleRequest(name=name, role=role))
+
+    async def set_active(self, name: str, active: bool) -> tuple[User, dict[str, int]]:
+        return await self._changed("set_user_active", wire.SetUserActiveRequest(name=name, active=active))
 
     async def remove_user(self, name: str, *, keep_jobs: bool) -> User:
         return await self._user("remove_user", wire.RemoveUserRequest(name=name, keep_jobs=keep_jobs))
@@ -150,3 +156,8 @@ class Accounts:
         """Whether access tokens are signed with a new key; links are in any case."""
         answer = await self._ask(self._admin, "rotate_secret", wire.RotateSecretRequest())
         return bool(answer.access_tokens)
+
+
+def _ended(message: Message | None) -> dict[str, int]:
+    """An older daemon does not say."""
+    return {name: getattr(message, name, 0) for name in REVOKED}

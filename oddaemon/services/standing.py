@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from oddaemon.domain.credentials import KeyId, SessionId
@@ -44,18 +44,35 @@ def check_stands(tx: Transaction, who: Principal, now: datetime) -> None:
         raise Unauthenticated("your access was ended", hint="log in again")
 
 
-def end_access(tx: Transaction, user: User, now: datetime) -> tuple[User, list[LinkId]]:
-    """Stores the user, with every session, key, invitation and link dead. The links that lived until now are answered:
-    the file servers have to be told."""
-    tx.sessions.delete_of(user.id)
-    tx.api_keys.delete_of(user.id)
-    tx.invitations.delete_of(user.id)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How much of each is dead. Of links it says which: the file servers have to be told."""
+
+    sessions: int = 0
+    keys: int = 0
+    links: tuple[LinkId, ...] = ()
+    invitations: int = 0
+
+    def __add__(self, other: Ended) -> Ended:
+        return Ended(
+            sessions=self.sessions + other.sessions, keys=self.keys + other.keys, links=self.links + other.links,
+            invitations=self.invitations + other.invitations,
+        )  # fmt: skip
+
+
+NOTHING = Ended()
+
+
+def end_access(tx: Transaction, user: User, now: datetime) -> tuple[User, Ended]:
+    """Stores the user, with every session, key, invitation and link dead."""
+    sessions, keys = tx.sessions.delete_of(user.id), tx.api_keys.delete_of(user.id)
+    invitations = tx.invitations.delete_of(user.id)
     user, links = end_links(tx, user, now)
-    return user, links
+    return user, Ended(sessions=sessions, keys=keys, links=tuple(links), invitations=invitations)
 
 
 def end_links(tx: Transaction, user: User, now: datetime) -> tuple[User, list[LinkId]]:
-    """As `end_access`, of links alone; and calls that have been let in make nothing any more."""
+    """Stores the user with every link dead, and answers them; and calls that have been let in make nothing any more."""
     links = list(tx.links.alive(user.id, now))
     tx.links.revoke(links, now)
     user = replace(user, generation=user.generation + 1, updated_at=now)

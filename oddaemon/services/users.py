@@ -38,7 +38,7 @@ from oddaemon.services import access_tokens, ids
 from oddaemon.services.account_base import AccountBase, named
 from oddaemon.services.claims import discard, drop, job_event
 from oddaemon.services.sessions import OVERFLOW_UID, created, new_key
-from oddaemon.services.standing import check_stands, end_access
+from oddaemon.services.standing import NOTHING, Ended, check_stands, end_access
 from oddaemon.services.throttle import Counted, network
 
 MAX_LIMIT = 2**62
@@ -48,17 +48,14 @@ MAX_EMAIL = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Revoked:
-    """How much of each is dead."""
-
-    sessions: int
-    keys: int
-    links: int
-    invitations: int
+class ChangedUser:
+    user: User
+    ended: Ended
+    """Of the access that the user had."""
 
 
-Change = Callable[[Transaction, User, datetime], tuple[User, Collection[LinkId]]]
-"""Stores a changed user; the links that died with it."""
+Change = Callable[[Transaction, User, datetime], tuple[User, Ended]]
+"""Stores a changed user; what ended with it."""
 
 
 @dataclass(kw_only=True)
@@ -152,7 +149,7 @@ class Users(AccountBase):
 
     # changing
 
-    async def set_own_password(self, who: Principal, old: str, new: str) -> None:
+    async def set_own_password(self, who: Principal, old: str, new: str) -> ChangedUser:
         """Every session, key and link of the caller is dead when this returns. On the control socket, where no password
         is needed, the old one is not looked at. Raises NotAllowed for a wrong old one, LoginThrottled,
         InvalidArgument."""
@@ -166,23 +163,23 @@ class Users(AccountBase):
                 await self.store.write(lambda tx: tx.events.add(failed))
                 raise NotAllowed("the old password is wrong")
             self.throttle.succeeded(counted)
-        await self._set_password(who, str(who.user_id), new)
+        return await self._set_password(who, str(who.user_id), new)
 
-    async def set_password(self, who: Principal, name: str, password: str | None) -> None:
+    async def set_password(self, who: Principal, name: str, password: str | None) -> ChangedUser:
         """For admins. None: nobody logs in to the account with a password. Its sessions, keys and links are dead when
         this returns. Raises NotFound, InvalidArgument."""
         require_admin(who)
-        await self._set_password(who, name, password)
+        return await self._set_password(who, name, password)
 
-    async def _set_password(self, who: Principal, name: str, password: str | None) -> None:
-        await self._change(who, name, await self._password_change(who, name, password))
+    async def _set_password(self, who: Principal, name: str, password: str | None) -> ChangedUser:
+        return await self._change(who, name, await self._password_change(who, name, password))
 
-    async def set_role(self, who: Principal, name: str, role: Role) -> User:
+    async def set_role(self, who: Principal, name: str, role: Role) -> ChangedUser:
         """Another role ends the account's sessions, keys and links. Raises NotFound, Conflict for the operator's."""
         require_admin(who)
         return await self._change(who, name, self._role_change(who, role))
 
-    async def set_active(self, who: Principal, name: str, active: bool) -> User:
+    async def set_active(self, who: Principal, name: str, active: bool) -> ChangedUser:
         """A disabled account lets nobody in; its sessions, keys and links are dead when this returns, and stay so when
         it is enabled again. Its jobs go on. Raises NotFound, Conflict for the operator's."""
         require_admin(who)
@@ -191,7 +188,7 @@ class Users(AccountBase):
     async def change_user(
         self, who: Principal, name: str, *, role: Role | None = None, active: bool | None = None,
         password: str | None = None, limits: Mapping[str, int | None] | None = None,
-    ) -> User:  # fmt: skip
+    ) -> ChangedUser:  # fmt: skip
         """All of these, or nothing; what is None stays, and so do the limits that are not named. Raises as the changes
         by themselves do."""
         require_admin(who)
@@ -205,46 +202,46 @@ class Users(AccountBase):
         if active is not None:
             changes.append(self._active_change(who, active))
 
-        def whole(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
-            dead: list[LinkId] = []
+        def whole(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
+            ended = NOTHING
             for change in changes:
-                found, links = change(tx, found, now)
-                dead += links
-            return found, dead
+                found, more = change(tx, found, now)
+                ended += more
+            return found, ended
 
-        user = await self._change(who, name, whole)
-        self.limited(user)
-        return user
+        changed = await self._change(who, name, whole)
+        self.limited(changed.user)
+        return changed
 
     async def _password_change(self, who: Principal, name: str, password: str | None) -> Change:
         user = await self.store.read(lambda tx: named(tx, who, name))
         hashed = None if password is None else await self.passwords.hash(password, user.username)
 
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
             return _access_ended(tx, who, replace(found, password=hashed), now, changed="password")
 
         return change
 
     def _role_change(self, who: Principal, role: Role) -> Change:
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
             if found.role is role:
-                return found, ()
+                return found, NOTHING
             self._spare_operator(found, "stays an admin")
             return _access_ended(tx, who, replace(found, role=role), now, changed="role", role=str(role))
 
         return change
 
     def _active_change(self, who: Principal, active: bool) -> Change:
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
             if found.is_active is active:
-                return found, ()
+                return found, NOTHING
             self._spare_operator(found, "cannot be disabled")
             facts = {"name": found.username, "by": who.username}
             if active:
                 found = replace(found, is_active=True, updated_at=now)
                 tx.users.update(found)
                 tx.events.add(UserEnabled(at=now, user_id=found.id, data=facts))
-                return found, ()
+                return found, NOTHING
             tx.events.add(UserDisabled(at=now, user_id=found.id, data=facts))
             return end_access(tx, replace(found, is_active=False), now)
 
@@ -256,16 +253,16 @@ class Users(AccountBase):
         require_admin(who)
         self._check_uid(uid)
 
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
             if found.unix_uid == uid:
-                return found, ()
+                return found, NOTHING
             _check_free(tx, uid)
             found = replace(found, unix_uid=uid, generation=found.generation + 1, updated_at=now)
             tx.users.update(found)
             tx.events.add(_changed(who, found, now, changed="uid", uid=uid))
-            return found, ()
+            return found, NOTHING
 
-        return await self._change(who, name, change)
+        return (await self._change(who, name, change)).user
 
     def _check_uid(self, uid: int | None) -> None:
         if uid is not None and not 0 <= uid <= MAX_UID:
@@ -278,16 +275,17 @@ class Users(AccountBase):
     async def set_limits(self, who: Principal, name: str, limits: UserLimits) -> User:
         """What is None is as the settings say. Raises NotFound, InvalidArgument."""
         require_admin(who)
-        user = await self._change(who, name, _limits_change(who, asdict(limits)))
+        user = (await self._change(who, name, _limits_change(who, asdict(limits)))).user
         self.limited(user)
         return user
 
-    async def _change(self, who: Principal, name: str, change: Change) -> User:
+    async def _change(self, who: Principal, name: str, change: Change) -> ChangedUser:
         now = self.clock.now()
 
-        def work(tx: Transaction) -> tuple[User, Collection[LinkId]]:
+        def work(tx: Transaction) -> tuple[ChangedUser, Collection[LinkId]]:
             check_stands(tx, who, now)
-            return change(tx, named(tx, who, name), now)
+            user, ended = change(tx, named(tx, who, name), now)
+            return ChangedUser(user=user, ended=ended), ended.links
 
         return await self._ending(work)
 
@@ -310,7 +308,8 @@ class Users(AccountBase):
             self._spare_operator(user, "cannot be removed")
             if user.id == who.user_id:
                 raise Conflict("this is your own account", hint="have another admin remove it")
-            user, links = end_access(tx, user, now)
+            user, ended = end_access(tx, user, now)
+            links = list(ended.links)
             jobs = tx.jobs.page(Query(user_id=user.id, limit=MAX_LIMIT)).rows
             for job in jobs:
                 if keep_jobs:
@@ -330,7 +329,7 @@ class Users(AccountBase):
 
     # ending access
 
-    async def revoke_everything(self, who: Principal, user: str | None = None) -> Revoked:
+    async def revoke_everything(self, who: Principal, user: str | None = None) -> Ended:
         """Every session, key, link and invitation of everybody is dead when this returns, or of one user; admins name
         any, others themselves. Passwords and uids go on working. Raises NotFound."""
         if user is None:
@@ -338,20 +337,13 @@ class Users(AccountBase):
         require(who, Scope.ADMIN)
         now = self.clock.now()
 
-        def work(tx: Transaction) -> tuple[Revoked, Collection[LinkId]]:
+        def work(tx: Transaction) -> tuple[Ended, Collection[LinkId]]:
             check_stands(tx, who, now)
             chosen = list(tx.users.all()) if user is None else [named(tx, who, user)]
-            sessions = keys = invitations = 0
-            links: list[LinkId] = []
-            for one in chosen:
-                sessions += tx.sessions.delete_of(one.id)
-                keys += tx.api_keys.delete_of(one.id)
-                invitations += tx.invitations.delete_of(one.id)
-                links += end_access(tx, one, now)[1]
-            revoked = Revoked(sessions=sessions, keys=keys, links=len(links), invitations=invitations)
-            facts = {"by": who.username, "sessions": sessions, "keys": keys, "links": len(links)}
+            ended = sum((end_access(tx, one, now)[1] for one in chosen), NOTHING)
+            facts = {"by": who.username, "sessions": ended.sessions, "keys": ended.keys, "links": len(ended.links)}
             tx.events.add(AccessRevoked(at=now, user_id=None if user is None else chosen[0].id, data=facts))
-            return revoked, links
+            return ended, ended.links
 
         return await self._ending(work)
 
@@ -393,7 +385,7 @@ def _discard_private(tx: Transaction, user: User, now: datetime) -> None:
 
 def _access_ended(
     tx: Transaction, who: Principal, user: User, now: datetime, **facts: object
-) -> tuple[User, Collection[LinkId]]:
+) -> tuple[User, Ended]:
     tx.events.add(_changed(who, user, now, **facts))
     return end_access(tx, user, now)
 
@@ -403,11 +395,11 @@ def _limits_change(who: Principal, limits: Mapping[str, int | None]) -> Change:
     if any(value is not None and not 0 <= value <= MAX_LIMIT for value in limits.values()):
         raise InvalidArgument("a limit is a whole number that is not negative", field="limits")
 
-    def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Collection[LinkId]]:
+    def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
         found = replace(found, limits=replace(found.limits, **limits), updated_at=now)  # type: ignore[arg-type]
         tx.users.update(found)
         tx.events.add(_changed(who, found, now, changed="limits"))
-        return found, ()
+        return found, NOTHING
 
     return change
 

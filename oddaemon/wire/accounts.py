@@ -11,6 +11,7 @@ from oddaemon.domain.credentials import ApiKey, Session, Tokens
 from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.user import Principal, Role, Scope, User, UserLimits
 from oddaemon.services.grants import OpenInvitation
+from oddaemon.services.standing import Ended
 from oddaemon.services.views import UsageView
 from oddaemon.wire.messages import clean, stamp
 
@@ -57,6 +58,12 @@ def key_message(key: ApiKey, user: str) -> control.ApiKey:
         expires_at=stamp(key.expires_at),
         last_used_at=stamp(key.last_used_at),
     )
+
+
+def ended_message(ended: Ended) -> control.Ended:
+    return control.Ended(
+        sessions=ended.sessions, keys=ended.keys, links=len(ended.links), invitations=ended.invitations
+    )  # fmt: skip
 
 
 def session_message(session: Session, who: Principal) -> control.Session:

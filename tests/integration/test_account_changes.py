@@ -36,6 +36,7 @@ from oddaemon.services import api_keys, passwords
 from oddaemon.services.account_base import LOOK_SECONDS, AccountPolicy
 from oddaemon.services.accounts import Accounts
 from oddaemon.services.throttle import FORGOTTEN_AFTER, FREE, Counted
+from oddaemon.services.users import ChangedUser
 from oddaemon.testing.store_samples import a_job, a_link, an_entry
 from tests.support.accounts import OWN_UID, PASSWORD, Office, built_accounts, office
 from tests.support.core import house
@@ -141,7 +142,9 @@ async def test_what_ends_access_and_whose(desk: Office, what: str) -> None:
     stream = asyncio.ensure_future(desk.accounts.ended(ann))
     await desk.store.read(lambda tx: None)
     call, left = ENDINGS[what]
-    await call(desk, ann)
+    told = await call(desk, ann)
+    if isinstance(told, ChangedUser) and not left:
+        assert (told.ended.sessions, told.ended.keys, told.ended.links) == (1, 2, (hers.link.id,))
     assert await hers.open(desk) == left
     others = left if what == "secret rotated" else [] if what == "everybody's revoked" else EVERYTHING
     assert await his.open(desk) == others

@@ -265,7 +265,9 @@ async def test_a_wrong_password_keeps_nothing(odctl: Shell, control: FakeControl
 async def test_one_s_own_password_needs_the_old_one_unless_the_uid_proves_it(
     odctl: Shell, control: FakeControl
 ) -> None:
-    assert (await odctl("users", "passwd", "--stdin", "--json", stdin=b"new one\n")).json == {"ok": True}
+    assert (await odctl("users", "passwd", "--stdin", "--json", stdin=b"new one\n")).json == {
+        "ok": True, "ended": {"sessions": 0, "keys": 0, "links": 0, "invitations": 0}
+    }  # fmt: skip
     assert control.asked("set_own_password") == pb.SetOwnPasswordRequest(new_password="new one")
     assert not file_of(odctl).exists()
     control.accounts.password = PASSWORD
@@ -392,6 +394,9 @@ async def test_what_has_ended_is_counted(odctl: Shell, control: FakeControl) -> 
     assert ended.out == "ended of maya: 2 sessions, 1 key, 0 links, 0 invitations\n"
     told = (await odctl("users", "revoke", "maya", "--json")).json
     assert told == {"sessions": 2, "keys": 1, "links": 0, "invitations": 0}
+    passwd = await odctl("users", "passwd", "maya", "--stdin", stdin=STDIN)
+    assert passwd.out == "the password is set; ended: 2 sessions, 1 key\n"
+    assert (await odctl("users", "enable", "maya")).out == "maya is enabled\n"
 
 
 async def test_what_is_open_is_listed(odctl: Shell, control: FakeControl) -> None:

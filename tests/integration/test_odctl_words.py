@@ -24,6 +24,9 @@ async def test_several_jobs_are_one_line_and_one_has_its_name(odctl: Shell, cont
     assert (await odctl("cancel", "1")).out == "cancelled 1  job 1\n"
     assert (await odctl("rm", "1", "2")).out == "removed 2 jobs  (2.0 KiB)\n"
     control.jobs[1].attempts = 1
+    assert (await odctl("resume", "1")).out == "1 is running already\n"
+    control.jobs[2].state = common.JobState.QUEUED
+    assert (await odctl("resume", "1", "2")).out == "1 is running already\nresumed 2  job 2\n"
     assert (await odctl("retry", "1")).out == "1 queued again (attempt 2)  job 1\n"
 
 

@@ -320,7 +320,9 @@ class FakeAdmin(pb.AdminServiceBase):
         return self._user("add_user", message, role=message.role, unix_user=message.unix_user)
 
     async def set_user_password(self, message: pb.SetUserPasswordRequest) -> pb.UserResponse:
-        return self._user("set_user_password", message)
+        answer = self._user("set_user_password", message)
+        answer.ended = pb.Ended(sessions=2, keys=1)
+        return answer
 
     async def set_user_role(self, message: pb.SetUserRoleRequest) -> pb.UserResponse:
         return self._user("set_user_role", message, role=message.role)

@@ -10,6 +10,7 @@ import typer
 from odctl.cli import passwords
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.describe import counted
 from odctl.cli.output import Column, check_fields
 from odctl.cli.text import clean, moment, parse_duration, parse_size, size
 from odctl.client.errors import UsageError
@@ -184,7 +185,7 @@ def passwd(
     forgotten one is replaced.
     """
     run = invocation(ctx)
-    check_fields(run.output.fields, ("ok",))
+    check_fields(run.output.fields, ("ok", "ended"))
     old = ""
     needs_old = not name and run.call(_proved_by_password)
     if stdin:
@@ -195,21 +196,21 @@ def passwd(
             old = passwords.ask(run, "Your password until now", "--stdin")
         new = passwords.ask_new(run, f"New password of {clean(name)}" if name else "Your new password", "--stdin")
 
-    async def work(client: DaemonClient) -> None:
+    async def work(client: DaemonClient) -> dict[str, int]:
         if name:
-            await client.accounts.set_password(name, new)
-            return
-        await client.accounts.set_own_password(old, new)
+            return (await client.accounts.set_password(name, new))[1]
+        ended = await client.accounts.set_own_password(old, new)
         if client.credential is not None and client.credential.refresh_token:
             # the login ended with the old password
             user = client.credential.user
             client.keep(await client.accounts.login(user, new))
+        return ended
 
-    run.call(work)
+    ended = run.call(work)
     if run.output.structured:
-        run.output.value({"ok": True})
+        run.output.value({"ok": True, "ended": ended})
     else:
-        run.output.text("the password is set")
+        run.output.text(f"the password is set{_told(ended)}")
 
 
 async def _proved_by_password(client: DaemonClient) -> bool:
@@ -224,17 +225,17 @@ def role(
     """Make somebody an admin, or a user again. Sessions, API keys and links of that user end."""
     run = invocation(ctx)
     _check_role(role)
-    _change(run, lambda client: client.accounts.set_role(name, role), f"is {role} now")
+    _ending(run, lambda client: client.accounts.set_role(name, role), f"is {role} now")
 
 
 def disable(ctx: typer.Context, name: NameArg) -> None:
     """Lock somebody out: sessions, API keys and links end within a second. Jobs go on."""
-    _change(invocation(ctx), lambda client: client.accounts.set_active(name, False), "is disabled")
+    _ending(invocation(ctx), lambda client: client.accounts.set_active(name, False), "is disabled")
 
 
 def enable(ctx: typer.Context, name: NameArg) -> None:
     """Let somebody in again. Sessions and links that ended are not back."""
-    _change(invocation(ctx), lambda client: client.accounts.set_active(name, True), "is enabled")
+    _ending(invocation(ctx), lambda client: client.accounts.set_active(name, True), "is enabled")
 
 
 def rm(
@@ -307,7 +308,23 @@ def _change(
     run: Invocation, work: Callable[[DaemonClient], Coroutine[Any, Any, User]], done: str
 ) -> User:  # fmt: skip
     check_fields(run.output.fields, FIELDS)
-    user = run.call(work)
+    return _show(run, run.call(work), done)
+
+
+def _ending(
+    run: Invocation, work: Callable[[DaemonClient], Coroutine[Any, Any, tuple[User, dict[str, int]]]], done: str
+) -> None:  # fmt: skip
+    check_fields(run.output.fields, FIELDS)
+    user, ended = run.call(work)
+    _show(run, user, done + _told(ended))
+
+
+def _told(ended: Mapping[str, int]) -> str:
+    some = {kind: count for kind, count in ended.items() if count}
+    return f"; ended: {counted(some)}" if some else ""
+
+
+def _show(run: Invocation, user: User, done: str) -> User:
     if run.output.structured:
         run.output.value(_record(user))
     elif run.output.quiet:

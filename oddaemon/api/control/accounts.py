@@ -48,15 +48,15 @@ class AccountService(pb.AccountServiceBase):
         return wire.usage_message(await self._parts.quotas.usage(caller(), message.name or None))
 
     async def set_own_password(self, message: pb.SetOwnPasswordRequest) -> pb.SetOwnPasswordResponse:
-        await self._accounts.set_own_password(caller(), message.old_password, message.new_password)
-        return pb.SetOwnPasswordResponse()
+        changed = await self._accounts.set_own_password(caller(), message.old_password, message.new_password)
+        return pb.SetOwnPasswordResponse(ended=wire.ended_message(changed.ended))
 
     async def revoke_everything(self, message: pb.RevokeEverythingRequest) -> pb.RevokeEverythingResponse:
         if bool(message.name) == message.all:
             raise InvalidArgument("whose is it to be: one user's, or all?", field="name", hint="give a name, or all")
         done = await self._accounts.revoke_everything(caller(), message.name or None)
         return pb.RevokeEverythingResponse(
-            sessions=done.sessions, keys=done.keys, links=done.links, invitations=done.invitations
+            sessions=done.sessions, keys=done.keys, links=len(done.links), invitations=done.invitations
         )
 
     async def list_api_keys(self, message: pb.ListApiKeysRequest) -> pb.ListApiKeysResponse:

@@ -15,6 +15,7 @@ from oddaemon.domain.job import JobState
 from oddaemon.domain.types import Seconds, UserId
 from oddaemon.domain.user import User
 from oddaemon.ports.store import Transaction
+from oddaemon.services.users import ChangedUser
 from oddaemon.wire import accounts as wire
 
 DAY = Seconds(86_400)
@@ -41,21 +42,19 @@ class UserCalls(pb.AdminServiceBase):
         return await self._answer(user)
 
     async def set_user_password(self, message: pb.SetUserPasswordRequest) -> pb.UserResponse:
-        who, accounts = caller(), self._parts.accounts
         if not message.password:
             raise InvalidArgument("no password was given", field="password")
-        await accounts.set_password(who, message.name, message.password)
-        return await self._answer(await accounts.user(who, message.name))
+        return await self._changed(await self._parts.accounts.set_password(caller(), message.name, message.password))
 
     async def set_user_role(self, message: pb.SetUserRoleRequest) -> pb.UserResponse:
         if not message.role:
             raise InvalidArgument("no role was named", field="role", hint="admin or user")
-        return await self._answer(
+        return await self._changed(
             await self._parts.accounts.set_role(caller(), message.name, wire.role_of(message.role))
         )
 
     async def set_user_active(self, message: pb.SetUserActiveRequest) -> pb.UserResponse:
-        return await self._answer(await self._parts.accounts.set_active(caller(), message.name, message.active))
+        return await self._changed(await self._parts.accounts.set_active(caller(), message.name, message.active))
 
     async def remove_user(self, message: pb.RemoveUserRequest) -> pb.UserResponse:
         who, accounts = caller(), self._parts.accounts
@@ -92,6 +91,11 @@ class UserCalls(pb.AdminServiceBase):
 
     async def _answer(self, user: User) -> pb.UserResponse:
         return pb.UserResponse(user=await user_message(self._parts, user))
+
+    async def _changed(self, changed: ChangedUser) -> pb.UserResponse:
+        answer = await self._answer(changed.user)
+        answer.ended = wire.ended_message(changed.ended)
+        return answer
 
 
 async def user_message(parts: ControlParts, user: User) -> pb.User:

@@ -145,11 +145,11 @@ async def get_user(call: Call[UserPath, Nothing, Nothing]) -> Answer[User]:
 async def change_user(call: Call[UserPath, Nothing, UserChange]) -> User:
     """All of it, or nothing."""
     body = call.body
-    user = await call.parts.accounts.change_user(
+    changed = await call.parts.accounts.change_user(
         call.who, call.path.user, role=body.role, active=body.is_active, password=body.password,
         limits=None if body.limits is None else body.limits.model_dump(exclude_unset=True),
     )  # fmt: skip
-    return shown_user(user)
+    return shown_user(changed.user)
 
 
 @route("DELETE", "/users/{user}", needs=Role.ADMIN, summary="Remove an account", errors=[NotFound, Conflict])
@@ -163,7 +163,7 @@ async def remove_user(call: Call[UserPath, RemoveQuery, Nothing]) -> RemovedUser
 async def revoke_user(call: Call[UserPath, Nothing, Nothing]) -> Revoked:
     """Sessions, keys, links and invitations; the account and its password stay."""
     ended = await call.parts.accounts.revoke_everything(call.who, call.path.user)
-    return Revoked(sessions=ended.sessions, keys=ended.keys, links=ended.links, invitations=ended.invitations)
+    return Revoked(sessions=ended.sessions, keys=ended.keys, links=len(ended.links), invitations=ended.invitations)
 
 
 @route(

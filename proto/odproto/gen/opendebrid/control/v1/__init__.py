@@ -33,6 +33,7 @@ __all__ = (
     "DiagnoseResponse",
     "EndSessionRequest",
     "EndSessionResponse",
+    "Ended",
     "Event",
     "EventsRequest",
     "EventsResponse",
@@ -561,6 +562,24 @@ class DiagnoseResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "DiagnoseResponse", DiagnoseResponse)
+
+
+@dataclass(eq=False, repr=False)
+class Ended(betterproto2.Message):
+    """
+    How much of the user's access a change has ended.
+    """
+
+    sessions: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+
+    keys: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
+
+    links: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+    invitations: "int" = betterproto2.field(4, betterproto2.TYPE_UINT32)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "Ended", Ended)
 
 
 @dataclass(eq=False, repr=False)
@@ -1717,7 +1736,7 @@ default_message_pool.register_message("opendebrid.control.v1", "SetOwnPasswordRe
 
 @dataclass(eq=False, repr=False)
 class SetOwnPasswordResponse(betterproto2.Message):
-    pass
+    ended: "Ended | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
 
 default_message_pool.register_message("opendebrid.control.v1", "SetOwnPasswordResponse", SetOwnPasswordResponse)
@@ -1973,6 +1992,11 @@ default_message_pool.register_message("opendebrid.control.v1", "UserLimits", Use
 @dataclass(eq=False, repr=False)
 class UserResponse(betterproto2.Message):
     user: "User | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    ended: "Ended | None" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    by a new password, another role, or disabling
+    """
 
 
 default_message_pool.register_message("opendebrid.control.v1", "UserResponse", UserResponse)
