@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
-from oddaemon.domain.errors import OpenDebridError, StoreError, StoreLocked, StoreNewer
+from oddaemon.domain.errors import AlreadyExists, OpenDebridError, StoreError, StoreLocked, StoreNewer
 
 
 class ExitCode(IntEnum):
@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     FAILURE = 1
     """Unclassified, or a bug."""
     USAGE = 64
-    """A command or option that does not exist."""
+    """A command or option that does not exist, or a file to write that does."""
     UNAVAILABLE = 69
     """The control socket, the store or a port is taken."""
     IO = 74
@@ -65,6 +65,8 @@ def classify(error: BaseException) -> tuple[ExitCode, str, str]:
         return ExitCode.UNAVAILABLE, error.message, error.hint
     if isinstance(error, StoreNewer):
         return ExitCode.CONFIG, error.message, error.hint
+    if isinstance(error, AlreadyExists):
+        return ExitCode.USAGE, error.message, error.hint
     if isinstance(error, StoreError):
         return ExitCode.IO, error.message, error.hint
     if isinstance(error, OpenDebridError):

@@ -162,12 +162,13 @@ class Sessions(AccountBase):
             raise
         now = self.clock.now()
         session_id = ids.new_session_id()
+        facts = {"address": address or "socket"}
         refresh = new_secret(Prefix.REFRESH_TOKEN, session_id)
 
         def work(tx: Transaction) -> bool:
             found = None if user is None else tx.users.get(user.id)
             if found is None or not right or not found.is_active or found.generation != user.generation:  # type: ignore[union-attr]
-                failed = LoginFailed(at=now, user_id=None if found is None else found.id, data={"address": address})
+                failed = LoginFailed(at=now, user_id=None if found is None else found.id, data=facts)
                 tx.events.add(failed)
                 return False
             tx.sessions.insert(
@@ -176,7 +177,7 @@ class Sessions(AccountBase):
                     expires_at=now + REFRESH_EXPIRY,
                 )
             )  # fmt: skip
-            tx.events.add(LoggedIn(at=now, user_id=found.id, data={"address": address}))
+            tx.events.add(LoggedIn(at=now, user_id=found.id, data=facts))
             return True
 
         if not await self.store.write(work) or user is None:

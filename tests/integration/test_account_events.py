@@ -44,7 +44,7 @@ async def a_life(desk: Office) -> list[str]:
     for name, password in (("ann", PASSWORDS[3]), (PASSWORDS[3], "x")):  # people do type it into the wrong field
         with pytest.raises(Unauthenticated):
             await accounts.login(name, password, address=HOME)
-    tokens = [await accounts.login("ann", PASSWORDS[0], address=HOME) for _ in range(2)]
+    tokens = [await accounts.login("ann", PASSWORDS[0], address=where) for where in (HOME, "")]
     tokens.append(await accounts.refresh(tokens[0].refresh_token))
     with pytest.raises(Unauthenticated):
         await accounts.refresh(tokens[0].refresh_token)
@@ -91,6 +91,8 @@ async def test_every_change_is_an_event(desk: Office) -> None:
     known, unknown, old = [event for event in desk.events if event.type == "login.failed"]
     assert (known.data, unknown.user_id, unknown.data) == ({"address": HOME}, None, {"address": HOME})
     assert known.user_id == old.user_id is not None
+    came = [event.data["address"] for event in desk.events if event.type == "login.succeeded"]
+    assert came == [HOME, "socket", HOME]
     ended = [event.data for event in desk.events if event.type == "logout"]
     assert ended == [{"reason": "reuse"}, {"reason": "asked"}]
     assert {event.type for event in desk.events} == {

@@ -180,7 +180,7 @@ def test_migrate_backup_and_restore(home: Path) -> None:
     assert copy.stat().st_mode & 0o077 == 0
     mark(store, "after")
     again = run("backup", str(copy), home=home)
-    assert again.returncode != 0
+    assert again.returncode == 64
     assert "exists already" in again.stderr
     done = run("restore", str(copy), home=home)
     assert done.returncode == 0, done.stderr
