@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 from odproto.error_codes import ErrorCode
 
+from oddaemon.api.rest.hints import rest_hint
 from oddaemon.wire.errors import Told, told
 
 TYPE = "application/json"
@@ -68,7 +69,7 @@ def failure(error: BaseException, request_id: str) -> web.Response:
     if isinstance(error, HttpProblem):
         return _response(error.status, error.code, error.message, error.hint, error.details, error.headers)
     found = told(error, request_id)
-    return _response(found.http, found.code, found.message, found.hint, found.details, _headers(found))
+    return _response(found.http, found.code, found.message, rest_hint(found.hint), found.details, _headers(found))
 
 
 def _headers(found: Told) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from odproto.gen.opendebrid.common import v1 as common
 from pydantic import Field
 
+from oddaemon.api.rest.hints import rest_hint
 from oddaemon.api.rest.models import Model, Problem
 from oddaemon.api.rest.routes import Answer
 from oddaemon.domain.failure import FailureCode, ReasonCode
@@ -128,7 +129,7 @@ def download(view: JobView) -> Download:
         )  # fmt: skip
     if (error := message.error) is not None and job.error is not None:
         values["error"] = JobError.model_construct(
-            code=job.error.code, message=error.message, hint=error.hint, retryable=error.retryable
+            code=job.error.code, message=error.message, hint=rest_hint(error.hint), retryable=error.retryable
         )  # fmt: skip
     return Download.model_construct(**values)  # type: ignore[arg-type]
 
@@ -164,7 +165,7 @@ def problem(error: Exception, request_id: str) -> Problem:
     if found.http == 500:
         log.error("item failed", extra={"action": "request_failed", "request": request_id}, exc_info=error)
     return Problem(
-        code=str(found.code), message=found.message, hint=found.hint, field=found.details.get("field"),
+        code=str(found.code), message=found.message, hint=rest_hint(found.hint), field=found.details.get("field"),
         details=dict(found.details),
     )  # fmt: skip
 
