@@ -46,6 +46,7 @@ from oddaemon.services.claims import (
     with_figures,
 )
 from oddaemon.services.discretion import Discretion
+from oddaemon.services.folders import FolderItem, level
 from oddaemon.services.hits import HitChecker, OnDisk
 from oddaemon.services.job_changes import Change, changed_job, only_set
 from oddaemon.services.job_views import JobViews
@@ -492,21 +493,41 @@ class DownloadService:
 
         return await self.store.read(work)
 
+    async def browse(
+        self, who: Principal, id: str, path: str, *, offset: int, limit: int
+    ) -> Page[tuple[FolderItem, FileView | None]]:
+        """What lies in one folder of the job, folders first; with a file what `files` says of it. An empty path is the
+        top. Raises NotFound, also for what is no folder."""
+        await self._ask_progress((await self.get(who, id)).job)
+
+        def work(tx: Transaction) -> Page[tuple[FolderItem, FileView | None]]:
+            job = named(tx, who, id)
+            files = self._files(tx, job)
+            items = level(files, path)
+            rows = items[offset : offset + limit]
+            shown = iter(self._file_views(job, files, [item.file for item in rows if item.file is not None]))
+            pairs = [(item, next(shown) if item.file is not None else None) for item in rows]
+            return Page(rows=pairs, total=len(items))
+
+        return await self.store.read(work)
+
     def _file_page(self, tx: Transaction, job: Job, offset: int, limit: int) -> Page[FileView]:
         files = self._files(tx, job)
-        wanted = wanted_by(job, files)
         page = files[max(0, offset) : max(0, offset) + min(limit or MAX_FILES_PAGE, MAX_FILES_PAGE)]
+        return Page(rows=self._file_views(job, files, page), total=len(files))
+
+    def _file_views(self, job: Job, files: Sequence[EntryFile], shown: Sequence[EntryFile]) -> list[FileView]:
+        wanted = wanted_by(job, files)
         progress = self._file_progress(job)
-        rows = [
+        return [
             FileView(
                 job=job.number,
                 file=file,
                 selected=file.index in wanted,
                 done=(file.size or Bytes(0)) if file.ready else progress.get(file.index, Bytes(0)),
             )
-            for file in page
+            for file in shown
         ]
-        return Page(rows=rows, total=len(files))
 
     async def _ask_progress(self, job: Job) -> None:
         """What runs is asked for its files; when it does not answer, what was known last is shown."""

@@ -247,6 +247,7 @@ CALLS: Mapping[str, Call] = {
     "downloads.get": d(lambda s, who, it: s.get(who, it.job), Scope.READ),
     "downloads.get by id": d(lambda s, who, it: s.get(who, str(it.job_id)), Scope.READ),
     "downloads.files": d(lambda s, who, it: s.files(who, it.job, offset=0, limit=9), Scope.READ),
+    "downloads.browse": d(lambda s, who, it: s.browse(who, it.job, "", offset=0, limit=9), Scope.READ),
     "downloads.peers": d(lambda s, who, it: s.peers(who, it.job), Scope.READ),
     "downloads.engine_raw": d(lambda s, who, it: s.engine_raw(who, it.job), Scope.READ),
     "downloads.pause": d(lambda s, who, it: s.pause(who, it.waiting), Scope.JOBS),

@@ -16,8 +16,15 @@ async def test_links_of_every_kind_work_until_they_are_revoked(tmp_path: Path) -
         maya = await house.user("maya")
         job = await ended(maya, await add(maya, options={"files": "3", "size": "3000"}))
         path = f"/files/jobs/{job['id']}"
-        files = await maya.data("GET", f"{path}/browse")
+        files = await maya.data("GET", f"/downloads/{job['id']}/files")
         assert [(file["index"], file["size"], file["ready"]) for file in files] == [(n, 1000, True) for n in (1, 2, 3)]
+        [folder] = await maya.data("GET", f"{path}/browse")
+        assert (folder["kind"], folder["files"], folder["size"], folder["file"]) == ("folder", 3, 3000, None)
+        inside = f"{path}/browse?path={folder['path']}"
+        items = await maya.data("GET", inside)
+        assert [item["file"] for item in items] == files
+        assert await maya.data("GET", f"{inside}&per_page=1&page=2") == items[1:2]
+        await maya.refused("GET", f"{path}/browse?path=nowhere", 404, "NOT_FOUND")
         made = await maya.data("POST", f"{path}/link", status=201, json={})
         assert [link["index"] for link in made] == [1, 2, 3]
         [one] = await maya.data("POST", f"{path}/link", status=201, json={"path": files[1]["path"], "ttl_s": 60})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -58,6 +59,21 @@ class Link(Model):
     address: str | None = Field(description="From where alone it works.")
 
 
+class BrowseQuery(PageQuery):
+    path: str = Field(default="", max_length=10_000, description="Of a folder; empty: the top.")
+
+
+class Item(Model):
+    """A folder, or a file."""
+
+    name: str
+    path: str = Field(description="From the top: what `path` takes for a folder.")
+    kind: Literal["folder", "file"]
+    size: int | None = Field(description="Of a folder: of all that is in it, as soon as all of it is known.")
+    files: int = Field(description="How many are in the folder; 1 of a file.")
+    file: File | None = Field(description="null: of a folder.")
+
+
 class LinkPath(Model):
     id: UUID
 
@@ -90,12 +106,21 @@ def _link(view: LinkView) -> Link:
     )  # fmt: skip
 
 
-@route("GET", "/jobs/{id}/browse", needs=Scope.READ, summary="Files of a download", errors=[NotFound])
-async def browse(call: Call[JobPath, PageQuery, Nothing]) -> Page[File]:
-    """As `GET /downloads/{id}/files`."""
+@route("GET", "/jobs/{id}/browse", needs=Scope.READ, summary="One folder of a download", errors=[NotFound])
+async def browse(call: Call[JobPath, BrowseQuery, Nothing]) -> Page[Item]:
+    """Folders first, each by name. All files at once: `GET /downloads/{id}/files`."""
     query = call.query
-    page = await call.parts.downloads.files(call.who, call.path.id, offset=query.offset, limit=query.per_page)
-    return Page(rows=[shown_file(file) for file in page.rows], total=page.total, query=query)
+    page = await call.parts.downloads.browse(
+        call.who, call.path.id, query.path, offset=query.offset, limit=query.per_page
+    )
+    rows = [
+        Item(
+            name=item.name, path=item.path, kind="folder" if view is None else "file", size=item.size,
+            files=item.files, file=None if view is None else shown_file(view),
+        )
+        for item, view in page.rows
+    ]  # fmt: skip
+    return Page(rows=rows, total=page.total, query=query)
 
 
 @route(
