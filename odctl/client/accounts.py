@@ -8,12 +8,10 @@ from typing import Any
 
 from odctl.client import convert
 from odctl.client.credentials import Credential
-from odctl.client.models import ApiKey, Identity, Invitation, Session, Usage, User
+from odctl.client.models import REVOKED, ApiKey, Identity, Invitation, Session, Usage, User
 from odctl.client.protocol import Message, wire
 
 LIMITS = ("running", "jobs", "storage", "served_per_day", "requests_per_minute")
-
-REVOKED = ("sessions", "keys", "links", "invitations")
 
 Ask = Callable[[Any, str, Message], Awaitable[Any]]
 """A call on a stub: its name, its request."""

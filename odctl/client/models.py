@@ -272,6 +272,10 @@ class Session:
     """The call was made with it."""
 
 
+REVOKED = ("sessions", "keys", "links", "invitations")
+"""Of what it is said how much of it has ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Invitation:
     id: str

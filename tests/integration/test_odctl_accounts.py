@@ -418,6 +418,10 @@ async def test_limits_that_are_not_named_stay(odctl: Shell, control: FakeControl
     asked = control.asked("set_user_limits")
     assert asked.fields == ["storage", "running", "jobs", "served_per_day"]
     assert asked.limits == pb.UserLimits(storage=500 << 30, running=2, jobs=0)
+    assert (await odctl("users", "quota", "maya", "--reset", "--jobs", "9")).code == 0
+    asked = control.asked("set_user_limits")
+    assert set(asked.fields) == {"storage", "running", "jobs", "served_per_day", "requests_per_minute"}
+    assert asked.limits == pb.UserLimits(jobs=9)
     for wrong in ("users quota maya", "users quota maya much", "users quota maya --running 1.5", "users quota maya -1"):
         assert (await odctl(*wrong.split())).code == 2, wrong
 

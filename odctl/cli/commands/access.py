@@ -10,9 +10,8 @@ from odctl.cli.app import invocation
 from odctl.cli.describe import counted
 from odctl.cli.output import Column, check_fields
 from odctl.cli.text import clean, moment
-from odctl.client.accounts import REVOKED
 from odctl.client.errors import UsageError
-from odctl.client.models import Invitation, Session
+from odctl.client.models import REVOKED, Invitation, Session
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

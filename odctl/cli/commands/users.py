@@ -14,7 +14,7 @@ from odctl.cli.describe import counted
 from odctl.cli.output import Column, check_fields
 from odctl.cli.text import clean, moment, parse_duration, parse_size, size
 from odctl.client.errors import UsageError
-from odctl.client.models import Usage, User
+from odctl.client.models import Usage, User, UserLimits
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
@@ -272,13 +272,15 @@ def quota(
     jobs: Annotated[str, typer.Option("--jobs", metavar="N", help="Jobs altogether.")] = "",
     served: Annotated[str, typer.Option("--served", metavar="SIZE", help="Bytes served in a day.")] = "",
     requests: Annotated[str, typer.Option("--requests", metavar="N", help="Requests in a minute.")] = "",
+    reset: Annotated[bool, typer.Option("--reset", help="Those that are not named become the setting's.")] = False,
 ) -> None:
     """Set limits of one user; those that are not named stay. For each: a value, none, or default for the setting's.
 
     Examples:  odctl users quota maya 500G    odctl users quota maya --running 2 --served none
+               odctl users quota maya --reset
     """
     run = invocation(ctx)
-    changes: dict[str, int | None] = {}
+    changes: dict[str, int | None] = dict.fromkeys(UserLimits.__dataclass_fields__) if reset else {}
     for key, text, what, parse in (
         ("storage", storage, "SIZE", parse_size), ("running", running, "--running", _count),
         ("jobs", jobs, "--jobs", _count), ("served_per_day", served, "--served", parse_size),
@@ -287,7 +289,7 @@ def quota(
         if text:
             changes[key] = None if text in DEFAULT else 0 if text in UNLIMITED else parse(text, what)
     if not changes:
-        raise UsageError("no limit was given", hint="as in: odctl users quota NAME 500G --running 2")
+        raise UsageError("no limit was given", hint="as in: odctl users quota NAME 500G --running 2, or --reset")
     user = _change(run, lambda client: client.accounts.set_limits(name, changes), "")
     if not (run.output.structured or run.output.quiet):
         run.output.line(f"{clean(user.name)}: {_limits(user)}")
