@@ -1,4 +1,4 @@
-"""The HTTP listener of a controller: its port and certificate, who may ask, and what it measures.
+"""Builds the REST API of a controller, and its listener: port and certificate, who may ask, and what it measures.
 
 The REST API with all its models takes a fifth of a second to import. A start has that while it waits for its children:
 `import_rest` in a thread, then `rest_server`.
@@ -11,17 +11,25 @@ import importlib
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
 
+from oddaemon import __version__
+from oddaemon.api.rest.counts import RequestCounts
 from oddaemon.api.rest.origin import EdgePolicy
 from oddaemon.api.rest.parts import RestParts
+from oddaemon.api.rest.sse import encoded
+from oddaemon.app.compose_services import Services
 from oddaemon.app.listeners import listen, url_of
 from oddaemon.app.settings import ServerSettings
 from oddaemon.app.tls import Certificate
-from oddaemon.domain.metrics import Histogram, Metric
+from oddaemon.ports.event_bus import Subscriber
 from oddaemon.ports.metrics import MetricSource
+from oddaemon.services.availability import AvailabilityService
+from oddaemon.services.event_feed import EventFeed, matching_types
+from oddaemon.services.metrics import MetricsService
+from oddaemon.services.readiness import Readiness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +68,40 @@ def import_rest() -> None:
     importlib.import_module("oddaemon.api.rest.app")
 
 
-def rest_server(parts: RestParts, server: Callable[[], ServerSettings]) -> RestFace:
+def rest_server(services: Services, subscribers: Sequence[Subscriber]) -> RestFace:
+    """After `import_rest`. Subscribers that count something are asked for their figures."""
     from oddaemon.api.rest.app import build_app
     from oddaemon.api.rest.server import RestServer
 
-    return RestServer(*build_app(parts, edge_policy(server)))
+    policy = edge_policy(lambda: services.base.current.settings.server)
+    return RestServer(*build_app(_parts(services, subscribers), policy))
+
+
+def _parts(services: Services, subscribers: Sequence[Subscriber]) -> RestParts:
+    base, core, allowed, requests = services.base, services.core, services.allowed, RequestCounts()
+    return RestParts(
+        authenticator=services.accounts, accounts=services.accounts, quotas=allowed.quotas, limiter=allowed.limiter,
+        downloads=core.downloads, links=services.links, cache=services.cache, settings=base.runtime,
+        status=services.status, keyed_adds=services.keyed_adds, clock=base.clock, version=__version__,
+        observe=requests.observe,
+        availability=AvailabilityService(
+            store=base.store, reader=core.downloads.reader, hits=core.downloads.hits,
+            discretion=core.downloads.discretion,
+        ),
+        feed=EventFeed(store=base.store, bus=base.bus, types=matching_types(()), encode=encoded),
+        live_feed=EventFeed(store=base.store, bus=base.bus, types=matching_types(["*"]), encode=encoded),
+        readiness=Readiness(
+            store=base.store, board=core.board, local=services.node.agent.id, stalled_for=core.reconciler.stalled_for,
+            file_processes_missing=lambda: services.files.server.missing,
+        ),
+        metrics=MetricsService(
+            status=services.status, board=core.board, served=services.files.back.served,
+            sources=[
+                base.store_times, requests, *(found for found in subscribers if isinstance(found, MetricSource)),
+            ],
+        ),
+        metrics_public=lambda: base.current.settings.server.metrics_public,
+    )  # fmt: skip
 
 
 def edge_policy(server: Callable[[], ServerSettings]) -> Callable[[], EdgePolicy]:
@@ -80,21 +117,6 @@ def edge_policy(server: Callable[[], ServerSettings]) -> Callable[[], EdgePolicy
         return built(now.allowed_hosts, now.trusted_proxies, now.cors_origins)
 
     return policy
-
-
-@dataclass(slots=True)
-class StoreTimes(MetricSource):
-    """How long works on the store take: waiting, running, and the commit."""
-
-    _seconds: Histogram = field(
-        default_factory=lambda: Histogram("opendebrid_store_seconds", "How long a work on the store took.", "work")
-    )
-
-    def observe(self, work: str, seconds: float) -> None:
-        self._seconds.observe(seconds, work)
-
-    def metrics(self) -> Sequence[Metric]:
-        return [self._seconds.metric()]
 
 
 def machine_names() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from oddaemon.app.compose_controller import limits_of
+from oddaemon.app.current_settings import limits_of
 from oddaemon.app.settings import Settings
 from oddaemon.domain.cache import ReplicaState
 from oddaemon.domain.errors import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oddaemon.app.compose_controller import limits_of
+from oddaemon.app.current_settings import limits_of
 from oddaemon.app.load_settings import load
 from oddaemon.domain.admission import Limits
 from oddaemon.domain.errors import InvalidArgument, LimitExceeded, TooManyRequests

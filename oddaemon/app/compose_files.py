@@ -1,0 +1,99 @@
+"""Builds the file server of a controller, and its way back to the services."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+from oddaemon.app.compose_base import Base
+from oddaemon.app.compose_node import Node
+from oddaemon.app.current_settings import link_policy_of
+from oddaemon.app.exit_codes import ExitCode, StartFailed
+from oddaemon.domain.errors import InvalidArgument
+from oddaemon.domain.link import LinkContent
+from oddaemon.domain.metrics import Counter
+from oddaemon.domain.types import Bytes, LinkId, ReplicaId, Seconds
+from oddaemon.fileserver.processes import FileServer, FileServerOptions
+from oddaemon.ports.clock import Clock
+from oddaemon.services.links import LinkService
+from oddaemon.services.served import DailyServing
+
+IN_USE_SECONDS = 600.0
+"""A replica whose files were read so recently is not cleaned up."""
+
+
+@dataclass(slots=True)
+class RecentUse:
+    """Replicas whose files were served lately."""
+
+    clock: Clock
+    _seen: dict[ReplicaId, Seconds] = field(default_factory=dict)
+
+    def note(self, replica: ReplicaId) -> None:
+        self._seen[replica] = self.clock.monotonic()
+
+    def recent(self) -> Collection[ReplicaId]:
+        since = self.clock.monotonic() - IN_USE_SECONDS
+        self._seen = {replica: at for replica, at in self._seen.items() if at >= since}
+        return self._seen
+
+
+@dataclass(slots=True)
+class WayBack:
+    """What the file server asks and tells the services."""
+
+    links: LinkService
+    daily: DailyServing
+    used: RecentUse
+    served: Counter = field(
+        default_factory=lambda: Counter("opendebrid_served_bytes_total", "Bytes that the file server sent.")
+    )
+    gone: Callable[[ReplicaId], Awaitable[None]] | None = None
+    """Who looks for replicas is built after the file server."""
+
+    async def record(self, usage: Mapping[LinkId, tuple[int, Bytes]]) -> None:
+        """What could not be stored comes again, and is counted then."""
+        await self.links.record_usage(usage)
+        self.daily.ring()
+        self.served.add(by=sum(sent for _, sent in usage.values()))
+
+    async def suspect(self, replica_id: ReplicaId) -> None:
+        if self.gone is not None:
+            await self.gone(replica_id)
+
+    async def look_up(self, link_id: LinkId, replica_id: ReplicaId, index: int) -> LinkContent:
+        self.used.note(replica_id)
+        return await self.links.content(link_id, replica_id, index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    server: FileServer
+    url: str
+    back: WayBack
+
+
+async def serve_files(base: Base, node: Node, daily: DailyServing, stack: AsyncExitStack) -> Files:
+    """With the service whose links it serves. Raises StartFailed."""
+    settings = base.current.started.settings.node
+    links = LinkService(store=base.store, clock=base.clock, policy=lambda: link_policy_of(base.current.settings))
+    back = WayBack(links, daily, RecentUse(base.clock))
+    server = FileServer(
+        host=settings.file_server_host, port=settings.file_server_port, storage=node.storage_choice,
+        keys=[await links.node_key(node.agent.id)], look_up=back.look_up, on_usage=back.record, on_use=links.use,
+        read_revoked=links.revoked, on_gone=back.suspect, processes=settings.file_server_processes,
+        options=FileServerOptions(referers=tuple(settings.file_referers)),
+    )  # fmt: skip
+    daily.counted, daily.allot = lambda: server.counted, server.allot
+    await daily.look()
+    try:
+        host, port = await server.start()
+    except InvalidArgument as error:
+        raise StartFailed(error.message, code=ExitCode.UNAVAILABLE, hint=error.hint) from error
+    stack.push_async_callback(server.stop)
+    shown = f"[{host}]" if ":" in host else host
+    url = settings.file_endpoint or f"http://{shown}:{port}"
+    node.agent.file_endpoint = url
+    links.serve_on(node.agent.id, url, server)
+    return Files(server=server, url=url, back=back)
