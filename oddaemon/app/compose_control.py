@@ -25,12 +25,13 @@ def control_server(
     log_book: LogBook, shutdown: Callable[[], None],
 ) -> ControlServer:  # fmt: skip
     """`broken`: the plug-ins that cannot be used, and why."""
-    base = services.base
+    base, core = services.base, services.core
     gate = Gate(services.accounts, admit=services.allowed.limiter.admit)
     parts = ControlParts(
-        accounts=services.accounts, quotas=services.allowed.quotas, downloads=services.core.downloads,
+        accounts=services.accounts, quotas=services.allowed.quotas, downloads=core.downloads, jobs=core.jobs,
+        job_files=core.job_files, reports=core.reports, prober=core.prober, batches=core.batches,
         links=services.links, cache=services.cache, settings=base.runtime, status=services.status,
-        views=services.core.downloads.views_of, store=base.store, bus=base.bus, clock=base.clock, log_book=log_book,
+        views=core.views, store=base.store, bus=base.bus, clock=base.clock, log_book=log_book,
         reload=reload, events_kept=lambda: base.current.settings.events.keep, shutdown=shutdown,
         diagnose=_diagnosis(services, http, broken), version=__version__, node_id=services.node.agent.id,
         epoch=uuid4().hex, store_kind=base.store.kind, download_dir=str(base.paths.download_dir),

@@ -16,11 +16,15 @@ from oddaemon.ports.event_bus import EventBus
 from oddaemon.ports.load_balancer import LoadBalancer
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store
+from oddaemon.services.batches import Batches
 from oddaemon.services.board import Board
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.downloads import DownloadService
+from oddaemon.services.engine_reports import EngineReports
 from oddaemon.services.filling import Filler
 from oddaemon.services.hits import HitChecker
+from oddaemon.services.job_files import JobFiles
+from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.job_views import JobViews
 from oddaemon.services.orders import OrderReader
 from oddaemon.services.presence import Presence
@@ -34,7 +38,16 @@ from oddaemon.services.tracker import Tracker
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
     board: Board
+    views: JobViews
+    reader: OrderReader
+    hits: HitChecker
+    discretion: Discretion
     downloads: DownloadService
+    jobs: JobFinder
+    job_files: JobFiles
+    reports: EngineReports
+    prober: Prober
+    batches: Batches
     presence: Presence
     reconciler: Reconciler
     resolver: Resolver
@@ -84,14 +97,19 @@ def build_core(
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)
     discretion = Discretion(tells_of_others)
     prober = Prober(
-        store=store, node=node, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
+        store=store, clock=clock, node=node, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
         would_run=reconciler.would_run,
     )  # fmt: skip
     downloads = DownloadService(
-        store=store, clock=clock, node=node, views_of=views, reader=reader, hits=hits, prober=prober,
-        discretion=discretion, limits=limits, wake=wake, revoke=revoke,
+        store=store, clock=clock, views_of=views, reader=reader, hits=hits, discretion=discretion, limits=limits,
+        wake=wake, revoke=revoke,
     )  # fmt: skip
+    jobs = JobFinder(store=store, clock=clock, views_of=views, engines=lambda: option_specs().keys())
+    reports = EngineReports(jobs=jobs, board=board, node=node)
+    files = JobFiles(store=store, clock=clock, jobs=jobs, reports=reports, hits=hits, limits=limits, wake=wake)
     return Core(
-        board=board, downloads=downloads, presence=Presence(store=store, clock=clock, hits=hits, wake=wake),
-        reconciler=reconciler, resolver=resolver, scheduler=scheduler,
+        board=board, views=views, reader=reader, hits=hits, discretion=discretion, downloads=downloads, jobs=jobs,
+        job_files=files, reports=reports, prober=prober, batches=Batches(downloads, jobs),
+        presence=Presence(store=store, clock=clock, hits=hits, wake=wake), reconciler=reconciler, resolver=resolver,
+        scheduler=scheduler,
     )  # fmt: skip

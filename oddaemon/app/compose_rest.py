@@ -81,12 +81,11 @@ def _parts(services: Services, subscribers: Sequence[Subscriber]) -> RestParts:
     base, core, allowed, requests = services.base, services.core, services.allowed, RequestCounts()
     return RestParts(
         authenticator=services.accounts, accounts=services.accounts, quotas=allowed.quotas, limiter=allowed.limiter,
-        downloads=core.downloads, links=services.links, cache=services.cache, settings=base.runtime,
-        status=services.status, keyed_adds=services.keyed_adds, clock=base.clock, version=__version__,
-        observe=requests.observe,
+        downloads=core.downloads, jobs=core.jobs, job_files=core.job_files, prober=core.prober, batches=core.batches,
+        links=services.links, cache=services.cache, settings=base.runtime, status=services.status,
+        keyed_adds=services.keyed_adds, clock=base.clock, version=__version__, observe=requests.observe,
         availability=AvailabilityService(
-            store=base.store, reader=core.downloads.reader, hits=core.downloads.hits,
-            discretion=core.downloads.discretion,
+            store=base.store, reader=core.reader, hits=core.hits, discretion=core.discretion
         ),
         feed=EventFeed(store=base.store, bus=base.bus, types=matching_types(()), encode=encoded),
         live_feed=EventFeed(store=base.store, bus=base.bus, types=matching_types(["*"]), encode=encoded),

@@ -11,6 +11,7 @@ from oddaemon.domain.job import Hold, Job, JobState
 from oddaemon.domain.types import Bytes, JobId, Seconds
 from oddaemon.domain.user import Principal
 from oddaemon.services.downloads import DownloadService
+from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.views import AddOrder, JobView
 
 MAX_ITEMS = 200
@@ -48,6 +49,7 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Batches:
     downloads: DownloadService
+    jobs: JobFinder
 
     async def add(
         self, who: Principal, orders: Sequence[AddOrder], *, dry_run: bool = False, ids: Sequence[JobId] = ()
@@ -130,7 +132,7 @@ class Batches:
     ) -> Sequence[Outcome]:
         if not (chosen.ids or chosen.by_filter):
             raise InvalidArgument("no job is named", field="selector", hint="give ids, a filter, or --all")
-        picked = await self.downloads.pick(who, chosen.ids, filter=chosen.filter, all_jobs=chosen.all)
+        picked = await self.jobs.pick(who, chosen.ids, filter=chosen.filter, all_jobs=chosen.all)
         if chosen.by_filter:
             picked = [found for found in picked if found.job is None or changes(found.job)]
 

@@ -59,6 +59,11 @@ class HitChecker:
 
         return await self._try(await self.store.read(look_up))
 
+    async def check_job(self, job: Callable[[Transaction], Job]) -> OnDisk:
+        """What is there now of the job's ready files: a job completes with none that are gone."""
+        entry_id = (await self.store.read(job)).entry_id
+        return OnDisk() if entry_id is None else await self.check_entry(entry_id)
+
     async def look(self, entry_id: EntryId) -> OnDisk:
         """Of an entry whose replica is ready, and not of one that is still being filled. Raises what the node raises
         when it cannot look."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from oddaemon.domain.errors import InvalidArgument, WrongState
 from oddaemon.domain.files import display_name
-from oddaemon.domain.job import Job
+from oddaemon.domain.job import Job, JobState
+from oddaemon.domain.query import SortKey, parse_filter
 from oddaemon.domain.types import BytesPerSecond
-from oddaemon.services.orders import MAX_PRIORITY, tags_of
-from oddaemon.services.seed_wishes import seeders
+from oddaemon.ports.store import Query, Transaction
+from oddaemon.services.orders import MAX_PRIORITY, OrderReader, tags_of
+from oddaemon.services.seed_wishes import SEED_RATIO, seeders
 
 PRIORITIES = {"low": -10, "normal": 0, "high": 10}
 _CHANGE = re.compile(r"([a-z_]+)(\+=|-=|=)(.*)", re.DOTALL)
@@ -45,8 +48,13 @@ def parse_rate(text: str) -> BytesPerSecond | None:
     return BytesPerSecond(int(float(match[1]) * _FACTORS[match[2].lower()])) or None
 
 
+def _only_set(key: str, operator: str) -> None:
+    if operator != "=":
+        raise InvalidArgument(f"{key} takes {key}=VALUE only", field=key)
+
+
 def _name(job: Job, operator: str, value: str) -> Job:
-    only_set("name", operator)
+    _only_set("name", operator)
     if not value.strip():
         return replace(job, renamed=False)
     return replace(job, name=display_name(value), renamed=True)
@@ -62,18 +70,48 @@ def _tags(job: Job, operator: str, value: str) -> Job:
 
 
 def _priority(job: Job, operator: str, value: str) -> Job:
-    only_set("priority", operator)
+    _only_set("priority", operator)
     return replace(job, priority=parse_priority(value))
 
 
 def _rate_down(job: Job, operator: str, value: str) -> Job:
-    only_set("rate_down", operator)
+    _only_set("rate_down", operator)
     return replace(job, max_rate_down=parse_rate(value))
 
 
 def _rate_up(job: Job, operator: str, value: str) -> Job:
-    only_set("rate_up", operator)
+    _only_set("rate_up", operator)
     return replace(job, max_rate_up=parse_rate(value))
+
+
+def _to_the_top(tx: Transaction, job: Job, operator: str, value: str) -> Job:
+    """Before every other job of its user that waits: by a priority above theirs."""
+    _only_set("position", operator)
+    if value.strip().lower() != "top":
+        raise InvalidArgument(f"{value[:40]!r} is no position", field="position", hint="position=top, or a priority")
+    highest = SortKey(field="priority", descending=True)
+    query = Query(terms=parse_filter("state=queued"), sort=(highest,), limit=2, user_id=job.user_id)
+    priority = max((other.priority + 1 for other in tx.jobs.page(query).rows if other.id != job.id), default=0)
+    if priority > MAX_PRIORITY:
+        raise InvalidArgument(
+            f"another of these jobs has the highest priority, {MAX_PRIORITY}", field="position",
+            hint="lower that one's: odctl set JOB priority=normal",
+        )  # fmt: skip
+    return replace(job, priority=max(job.priority, priority))
+
+
+def _seed_ratio(reader: OrderReader, job: Job, operator: str, value: str) -> Job:
+    _only_set("seed_ratio", operator)
+    if job.state is JobState.ACTIVE:
+        raise WrongState(
+            f"job {job.number} is active: what it seeds is settled when it starts",
+            hint=f"odctl pause {job.number}, set it, and odctl resume {job.number}",
+        )
+    others = {key: kept for key, kept in job.options.items() if key != SEED_RATIO}
+    if value.strip().lower() in ("", "0", "none"):
+        return replace(job, options=others)
+    job, _ = reader.reread(job, {SEED_RATIO: value}, "", None)
+    return job
 
 
 Change = Callable[[Job, str, str], Job]
@@ -89,14 +127,9 @@ _RUNNING_ONLY = frozenset({"priority", "rate_down", "rate_up", "position", "seed
 _OF_SEEDING = frozenset({"rate_up", "seed_ratio"})
 
 
-def only_set(key: str, operator: str) -> None:
-    if operator != "=":
-        raise InvalidArgument(f"{key} takes {key}=VALUE only", field=key)
-
-
-def changed_job(job: Job, changes: Sequence[str], more: Mapping[str, Change]) -> Job:
-    """The job with every change applied; `more` are changes that need more than the job. Raises InvalidArgument for the
-    first that cannot be."""
+def changed_job(tx: Transaction, reader: OrderReader, job: Job, changes: Sequence[str]) -> Job:
+    """The job with every change applied. Raises InvalidArgument for the first that cannot be."""
+    more: Mapping[str, Change] = {"position": partial(_to_the_top, tx), "seed_ratio": partial(_seed_ratio, reader)}
     known = {**_CHANGES, **more}
     if not changes:
         raise InvalidArgument("nothing to change", field="changes", hint=f"keys: {', '.join(known)}")

@@ -10,7 +10,8 @@ from oddaemon.domain.cache import CacheKey, EntryFile, is_hit
 from oddaemon.domain.errors import DeadlineExceeded, Unsupported
 from oddaemon.domain.files import content_type_of, display_name, display_path
 from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds
-from oddaemon.domain.user import Principal
+from oddaemon.domain.user import Principal, Scope, require
+from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillFile
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
@@ -19,6 +20,7 @@ from oddaemon.services.hits import HitChecker
 from oddaemon.services.orders import OrderReader, certain_engine, entry_files, key_of
 from oddaemon.services.resolver import Resolver
 from oddaemon.services.views import AddOrder, ProbeView
+from oddaemon.services.while_standing import while_it_stands
 
 
 def shown_files(files: Sequence[FillFile]) -> list[EntryFile]:
@@ -41,6 +43,7 @@ class Prober:
     """`would_run(engine, size, wish)` answers the node that would take it now, if any, and a sentence on why."""
 
     store: Store
+    clock: Clock
     node: Callable[[NodeId | None], NodeClient]
     reader: OrderReader
     resolver: Resolver
@@ -52,8 +55,17 @@ class Prober:
         self, who: Principal, source: str, *, torrent: bytes | None, engine: str, options: Mapping[str, str],
         deadline: Seconds, on: NodeId | None = None,
     ) -> ProbeView:  # fmt: skip
-        """As the node `on` sees it. Raises InvalidSource, InvalidOption, EngineFailed, DeadlineExceeded, and
+        """As the node `on` sees it. It makes the daemon go and look: who may only read may not, and it ends within a
+        second of the caller's access. Raises InvalidSource, InvalidOption, EngineFailed, DeadlineExceeded, and
         NodeUnavailable for a node that there is not."""
+        require(who, Scope.JOBS)
+        looking = self._look(who, source, torrent, engine, options, deadline, on)
+        return await while_it_stands(self.store, self.clock, who, looking)
+
+    async def _look(
+        self, who: Principal, source: str, torrent: bytes | None, engine: str, options: Mapping[str, str],
+        deadline: Seconds, on: NodeId | None,
+    ) -> ProbeView:  # fmt: skip
         parsed, info = self.reader.source(AddOrder(source=source, torrent=torrent))
         wish = self.reader.engine_wish(engine)
         node = self.node(on)

@@ -1,4 +1,4 @@
-"""What people call jobs: numbers, ranges, UUIDs, info-hashes, `@last`."""
+"""What people call jobs: numbers, ranges, UUIDs, info-hashes, `@last`. Nobody comes by another's job."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ class Found:
     errors: Sequence[tuple[str, OpenDebridError]] = ()
 
 
+def visible(who: Principal, job: Job) -> bool:
+    return who.is_admin or job.user_id == who.user_id
+
+
+def own(tx: Transaction, who: Principal, job_id: JobId) -> Job:
+    """The job, if it is the caller's or the caller is an admin. A stranger's job looks like none."""
+    job = tx.jobs.get(job_id)
+    if job is None or not visible(who, job):
+        raise NotFound("no such job", hint="odctl ls shows your jobs")
+    return job
+
+
 def find(tx: Transaction, who: Principal, text: str) -> Found:
     """The caller's jobs that `text` names, and an error for each part that names none. A stranger's job looks exactly
     like one that does not exist."""
@@ -32,7 +44,7 @@ def find(tx: Transaction, who: Principal, text: str) -> Found:
     errors: list[tuple[str, OpenDebridError]] = []
     for part in [piece.strip() for piece in text.split(",")]:
         try:
-            found = [job for job in _named(tx, who, part) if who.is_admin or job.user_id == who.user_id]
+            found = [job for job in _of_part(tx, who, part) if visible(who, job)]
         except OpenDebridError as error:
             errors.append((part, error))
             continue
@@ -43,7 +55,17 @@ def find(tx: Transaction, who: Principal, text: str) -> Found:
     return Found(jobs=jobs, errors=errors)
 
 
-def _named(tx: Transaction, who: Principal, part: str) -> Sequence[Job]:
+def named(tx: Transaction, who: Principal, text: str) -> Job:
+    """The one job that an id names. Raises NotFound, or InvalidArgument when it names several."""
+    found = find(tx, who, text)
+    if found.errors:
+        raise found.errors[0][1]
+    if len(found.jobs) != 1:
+        raise InvalidArgument(f"{text!r} names {len(found.jobs)} jobs; one is needed", field="id")
+    return found.jobs[0]
+
+
+def _of_part(tx: Transaction, who: Principal, part: str) -> Sequence[Job]:
     if part == "@last":
         last = tx.jobs.last_of(who.user_id)
         return [] if last is None else [last]

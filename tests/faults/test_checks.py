@@ -151,7 +151,7 @@ async def test_what_is_gone_needs_its_room_again(tmp_path: Path) -> None:
         job = await home.until_state(await home.add(URL, options={"size": "5000"}), DONE)
         assert job.entry_id is not None
         only_file(home).unlink()
-        hits = home.core.downloads.hits
+        hits = home.core.hits
         seen = await hits.check_entry(job.entry_id)
 
         def mark(tx: Transaction) -> Sequence[Replica]:

@@ -188,7 +188,7 @@ async def test_two_claimants_whatever_one_does_the_other_gets_its_files(
                 elif wish == "rm":
                     await remove(home, mine)
                 else:
-                    await service.select(home.admin, str(mine.job.number), "3")
+                    await home.core.job_files.select(home.admin, str(mine.job.number), "3")
             except OpenDebridError:
                 assert wishes[0] in {"rm", "cancel"}, wishes  # a job that is gone or cancelled refuses the rest
         job = await home.until_state(theirs, DONE)
@@ -207,16 +207,16 @@ async def test_a_selection_that_shrinks_to_what_is_there_completes(tmp_path: Pat
         await home.until_state(view, ACTIVE)
 
         async def first_is_there() -> bool:
-            page = await home.core.downloads.files(home.admin, str(view.job.number), offset=0, limit=10)
+            page = await home.core.job_files.files(home.admin, str(view.job.number), offset=0, limit=10)
             return bool(page.rows) and page.rows[0].file.ready
 
         await until(first_is_there)
-        await home.core.downloads.select(home.admin, str(view.job.number), "1")
+        await home.core.job_files.select(home.admin, str(view.job.number), "1")
         job = await home.until_state(view, DONE)
         assert job.size == 2000
         (replica,) = await home.replicas()
         assert home.storage.size_of(replica.id) < 100_000
-        await home.core.downloads.select(home.admin, str(view.job.number), "1,4")
+        await home.core.job_files.select(home.admin, str(view.job.number), "1,4")
         job = await home.until_state(view, DONE)
         assert job.size == 4000
 
@@ -394,7 +394,7 @@ async def test_a_storm_of_wishes_with_a_crash_in_the_middle_leaves_the_books_rig
                 elif wish == "retry":
                     await service.retry(who, view.job.id)
                 else:
-                    await service.select(who, str(view.job.number), rng.choice(["1", "2", "all"]))
+                    await home.core.job_files.select(who, str(view.job.number), rng.choice(["1", "2", "all"]))
             except OpenDebridError:
                 return
 

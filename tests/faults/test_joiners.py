@@ -130,7 +130,7 @@ async def test_a_checksum_of_several_files_is_refused_where_they_are_known(
         view = await home.add("", files="2", paused=True, torrent=several.data, checksum=WRONG)
         await home.until_job(lambda job: job.entry_id is not None, view)
         with pytest.raises(InvalidSelection):
-            await home.core.downloads.select(home.admin, str(view.job.number), "all")
+            await home.core.job_files.select(home.admin, str(view.job.number), "all")
 
 
 async def test_a_checksum_of_several_files_fails_when_they_become_known(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ async def test_a_retry_looks_at_the_disk_before_it_completes(tmp_path: Path) -> 
         nothing = await home.add(MAGNET, files="*.mkv", options=THREE)
         await home.until_state(nothing, FAILED)
         await lose(home, 1)
-        await home.core.downloads.select(home.admin, str(nothing.job.number), "2")
+        await home.core.job_files.select(home.admin, str(nothing.job.number), "2")
         await home.core.downloads.retry(home.admin, nothing.job.id)
         await home.until_state(nothing, DONE)
         assert await all_there(home)
@@ -65,7 +65,7 @@ async def test_a_selection_that_grows_by_what_is_gone_fetches_it(tmp_path: Path)
         theirs = await home.add(MAGNET, await home.user("maya"), options=THREE)
         await home.until_state(theirs, DONE)
         await lose(home, 2)
-        await home.core.downloads.select(home.admin, str(mine.job.number), "1,3")
+        await home.core.job_files.select(home.admin, str(mine.job.number), "1,3")
         await home.until_state(mine, DONE)
         assert await all_there(home)
 
@@ -199,7 +199,7 @@ async def test_wishes_of_two_users_in_every_order_at_once_never_deadlock(tmp_pat
             await asyncio.gather(
                 *(try_(service.pause(who, view.job.id)) for who, view in ((home.admin, mine), (maya, theirs))),
                 *(try_(service.resume(who, view.job.id)) for who, view in ((home.admin, mine), (maya, theirs))),
-                try_(service.select(home.admin, str(mine.job.number), "1")),
+                try_(home.core.job_files.select(home.admin, str(mine.job.number), "1")),
                 try_(service.cancel(maya, theirs.job.id)),
                 try_(service.retry(maya, theirs.job.id)),
             )
@@ -264,7 +264,7 @@ async def test_the_engine_crashes_while_several_claims_change(tmp_path: Path, mo
         theirs = await home.add(MAGNET, maya, options=options, files="2-4")
         await home.until_state(mine, ACTIVE)
         await asyncio.sleep(moment)  # the moment is the point here
-        await home.core.downloads.select(home.admin, str(mine.job.number), "1")
+        await home.core.job_files.select(home.admin, str(mine.job.number), "1")
         await home.core.downloads.pause(maya, theirs.job.id)
         await home.until_state(mine, DONE)
         await home.core.downloads.resume(maya, theirs.job.id)

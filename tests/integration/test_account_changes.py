@@ -453,7 +453,7 @@ async def test_a_removed_users_files_go_unless_another_claims_them(tmp_path: Pat
             assert str(replica.id) in home.directories()
             await accounts.remove_user(home.admin, "bob", keep_jobs=True)
             assert await home.replicas() == [replica]
-            kept = await home.core.downloads.get(home.admin, str(made[1].job.number))
+            kept = await home.core.jobs.get(home.admin, str(made[1].job.number))
             assert (kept.job.state, kept.user) == (JobState.COMPLETED, "admin")
         finally:
             accounts.passwords.close()

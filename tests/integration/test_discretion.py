@@ -52,7 +52,7 @@ async def test_a_probe_tells_of_others_content_only_if_the_setting_allows_it(tmp
         maya, noor = await home.user("maya"), await home.user("noor")
 
         async def look(who: Principal) -> bool | None:
-            found = await home.core.downloads.probe(
+            found = await home.core.prober.probe(
                 who, MAGNET, torrent=None, engine="simulated", options=OPTIONS, deadline=Seconds(30)
             )
             return found.cache_hit
@@ -67,7 +67,7 @@ async def test_a_probe_ends_with_the_access_of_its_caller(tmp_path: Path) -> Non
         maya = await home.user("maya")
         long = {"delay-metadata": "3000"}
         looking = asyncio.create_task(
-            home.core.downloads.probe(
+            home.core.prober.probe(
                 maya, MAGNET, torrent=None, engine="simulated", options=long, deadline=Seconds(4000)
             )
         )  # fmt: skip

@@ -128,7 +128,7 @@ async def test_an_unmounted_disk_invalidates_nothing_and_nothing_is_written(tmp_
         assert not second.job.cache_hit
 
         async def says_so() -> bool:
-            view = await home.core.downloads.get(home.admin, str(other.job.number))
+            view = await home.core.jobs.get(home.admin, str(other.job.number))
             return view.job.reason is not None and view.job.reason.code is ReasonCode.STORAGE_MISSING
 
         await until(says_so)
@@ -332,7 +332,7 @@ async def test_the_user_limit_holds_while_it_runs(tmp_path: Path) -> None:
         assert (await counts())[ACTIVE] == 2
 
         async def reason() -> bool:
-            found = await home.core.downloads.get(home.admin, str(views[4].job.number))
+            found = await home.core.jobs.get(home.admin, str(views[4].job.number))
             return found.job.reason is not None and "user limit: 2 of 2 running" in found.job.reason.message
 
         await until(reason)
@@ -384,8 +384,8 @@ async def test_a_stranger_sees_and_touches_nothing(tmp_path: Path) -> None:
         view = await home.add(URL, options={"size": "5000"})
         service = home.core.downloads
         for call in (
-            service.get(maya, str(view.job.number)),
-            service.files(maya, str(view.job.number), offset=0, limit=10),
+            home.core.jobs.get(maya, str(view.job.number)),
+            home.core.job_files.files(maya, str(view.job.number), offset=0, limit=10),
             service.pause(maya, view.job.id),
             service.cancel(maya, view.job.id),
             service.remove(maya, view.job.id, keep_data=False),
@@ -393,9 +393,9 @@ async def test_a_stranger_sees_and_touches_nothing(tmp_path: Path) -> None:
         ):
             with pytest.raises(NotFound):
                 await call
-        picked = await service.pick(maya, [str(view.job.number), "999"])
+        picked = await home.core.jobs.pick(maya, [str(view.job.number), "999"])
         assert [type(found.error) for found in picked] == [NotFound, NotFound]
-        page = await service.page(maya, filter="", sort="", offset=0, limit=10, include_old=True)
+        page = await home.core.jobs.page(maya, filter="", sort="", offset=0, limit=10, include_old=True)
         assert page.total == 0
 
 
@@ -489,7 +489,7 @@ async def test_a_paused_queue_says_so_and_goes_on(tmp_path: Path) -> None:
         view = await home.add(URL, options={"size": "10"})
 
         async def reason() -> str | None:
-            shown = (await home.core.downloads.get(home.admin, str(view.job.number))).job.reason
+            shown = (await home.core.jobs.get(home.admin, str(view.job.number))).job.reason
             return None if shown is None else shown.code
 
         async def paused() -> bool:
@@ -511,7 +511,7 @@ async def test_labels_and_nodes_that_nobody_has_are_refused_by_name(tmp_path: Pa
         node = home.core.board.nodes[HERE]
         assert replace(node, labels={"gpu": "yes", "room": "attic"}).has({"gpu": "yes"})
         assert not replace(node, labels={"gpu": "no"}).has({"gpu": "yes"})
-        probe = home.core.downloads.probe
+        probe = home.core.prober.probe
         asked: dict[str, Any] = {"torrent": None, "engine": "simulated", "options": {}, "deadline": Seconds(9)}
         assert (await probe(home.admin, URL, **asked, on=HERE)).would_run_on == HERE
         with pytest.raises(NodeUnavailable, match="nowhere"):
@@ -527,7 +527,7 @@ async def test_a_job_wants_at_least_one_file(tmp_path: Path) -> None:
         await home.until_job(lambda job: job.files_total == 2, known)
         for view in (unknown, known):
             with pytest.raises(InvalidSelection, match="at least one") as refused:
-                await home.core.downloads.select(home.admin, str(view.job.number), "none")
+                await home.core.job_files.select(home.admin, str(view.job.number), "none")
             assert f"odctl pause {view.job.number}" in refused.value.hint
             assert (await home.job(view)).selection == "all"  # type: ignore[union-attr]
 
@@ -537,7 +537,7 @@ async def test_what_the_engine_says_is_told_of_what_runs(tmp_path: Path) -> None
         running = await home.add(URL, options=SLOW)
         await home.until_state(running, ACTIVE)
         waiting = await home.add(f"{URL}2", options=SLOW)
-        raw = home.core.downloads.engine_raw
+        raw = home.core.reports.raw
 
         async def said() -> bool:
             return "rate" in await raw(home.admin, str(running.job.number))
@@ -554,7 +554,7 @@ async def test_a_list_is_sorted_by_what_runs_now(tmp_path: Path) -> None:
             await home.add(f"{URL}{rate}", options={"size": "9000000", "rate": rate})
 
         async def order(sort: str) -> list[int]:
-            page = await home.core.downloads.page(home.admin, filter="", sort=sort, offset=0, limit=9, include_old=True)
+            page = await home.core.jobs.page(home.admin, filter="", sort=sort, offset=0, limit=9, include_old=True)
             assert len(page.rows) == 3
             return [view.job.number for view in page.rows]
 
@@ -618,7 +618,7 @@ async def test_the_reserve_holds_two_that_fit_only_alone(tmp_path: Path) -> None
         await home.until_state(one, ACTIVE)
 
         async def waits() -> bool:
-            view = await home.core.downloads.get(home.admin, str(two.job.number))
+            view = await home.core.jobs.get(home.admin, str(two.job.number))
             reason = view.job.reason
             return view.job.state is QUEUED and reason is not None and reason.code is ReasonCode.WAITING_FOR_SPACE
 
@@ -675,7 +675,7 @@ async def test_each_job_shows_its_own_selections_progress(tmp_path: Path) -> Non
         theirs = await home.add(URL, await home.user("maya"), files="all", options=options)
 
         async def apart() -> bool:
-            page = await home.core.downloads.page(home.admin, filter="", sort="", offset=0, limit=9, include_old=True)
+            page = await home.core.jobs.page(home.admin, filter="", sort="", offset=0, limit=9, include_old=True)
             sizes = {view.job.number: view.job.size for view in page.rows}
             return sizes == {mine.job.number: 100_000, theirs.job.number: 300_000}
 
@@ -697,7 +697,7 @@ async def test_every_waiting_job_says_why(tmp_path: Path) -> None:
     async with house(tmp_path, per_user=1) as home:
         for number in range(4):
             await home.add(f"{URL}{number}", options=SLOW)
-            page = await home.core.downloads.page(home.admin, filter="", sort="", offset=0, limit=9, include_old=True)
+            page = await home.core.jobs.page(home.admin, filter="", sort="", offset=0, limit=9, include_old=True)
             assert all(view.job.reason is not None for view in page.rows if view.job.state is QUEUED)
 
 

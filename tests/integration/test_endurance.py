@@ -78,7 +78,7 @@ async def test_ten_thousand_jobs_are_listed_survive_a_start_and_take_one_more(tm
 
 
 async def names(home: House, filter: str, sort: str) -> tuple[int, list[str]]:
-    page = await home.core.downloads.page(
+    page = await home.core.jobs.page(
         home.admin, filter=filter, sort=sort, offset=0, limit=100, include_old=True
     )
     return page.total, [view.job.name or "" for view in page.rows]

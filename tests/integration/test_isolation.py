@@ -39,7 +39,10 @@ from oddaemon.services.batches import Batches, Chosen, Outcome
 from oddaemon.services.cache import CacheService
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.downloads import DownloadService
+from oddaemon.services.engine_reports import EngineReports
 from oddaemon.services.event_feed import EventFeed
+from oddaemon.services.job_files import JobFiles
+from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.keyed_adds import KeyedAdds
 from oddaemon.services.links import LinkPolicy, LinkService
 from oddaemon.services.orders import OrderReader
@@ -70,6 +73,10 @@ class StillHouse(House):
 class Services:
     home: StillHouse
     downloads: DownloadService
+    jobs: JobFinder
+    job_files: JobFiles
+    reports: EngineReports
+    prober: Prober
     links: LinkService
     cache: CacheService
     status: StatusService
@@ -239,29 +246,29 @@ async def in_vain(call: Awaitable[object]) -> object:
 LISTED: Mapping[str, Any] = {"filter": "", "sort": "", "offset": 0, "limit": 100}
 CALLS: Mapping[str, Call] = {
     "downloads.add": d(lambda s, who, it: s.add(who, AddOrder(source=f"http://x.test/{uuid4()}")), Scope.JOBS, "blind"),
-    "downloads.page": d(lambda s, who, it: s.page(who, **LISTED, include_old=True), Scope.READ, "blind"),
-    "downloads.numbers": d(lambda s, who, it: s.numbers(who, **LISTED, include_old=True), Scope.READ, "blind"),
-    "downloads.views": d(lambda s, who, it: s.views(who, range(1000)), Scope.READ, "blind"),
-    "downloads.pick": d(lambda s, who, it: s.pick(who, [], all_jobs=True), Scope.READ, "blind"),
-    "downloads.pick by id": d(lambda s, who, it: s.pick(who, [it.job, "1-900"]), Scope.READ, "blind"),
-    "downloads.get": d(lambda s, who, it: s.get(who, it.job), Scope.READ),
-    "downloads.get by id": d(lambda s, who, it: s.get(who, str(it.job_id)), Scope.READ),
-    "downloads.files": d(lambda s, who, it: s.files(who, it.job, offset=0, limit=9), Scope.READ),
-    "downloads.browse": d(lambda s, who, it: s.browse(who, it.job, "", offset=0, limit=9), Scope.READ),
-    "downloads.peers": d(lambda s, who, it: s.peers(who, it.job), Scope.READ),
-    "downloads.engine_raw": d(lambda s, who, it: s.engine_raw(who, it.job), Scope.READ),
+    "jobs.page": Call(lambda s, who, it: s.jobs.page(who, **LISTED, include_old=True), Scope.READ, "blind"),
+    "jobs.numbers": Call(lambda s, who, it: s.jobs.numbers(who, **LISTED, include_old=True), Scope.READ, "blind"),
+    "jobs.views": Call(lambda s, who, it: s.jobs.views(who, range(1000)), Scope.READ, "blind"),
+    "jobs.pick": Call(lambda s, who, it: s.jobs.pick(who, [], all_jobs=True), Scope.READ, "blind"),
+    "jobs.pick by id": Call(lambda s, who, it: s.jobs.pick(who, [it.job, "1-900"]), Scope.READ, "blind"),
+    "jobs.get": Call(lambda s, who, it: s.jobs.get(who, it.job), Scope.READ),
+    "jobs.get by id": Call(lambda s, who, it: s.jobs.get(who, str(it.job_id)), Scope.READ),
+    "job_files.files": Call(lambda s, who, it: s.job_files.files(who, it.job, offset=0, limit=9), Scope.READ),
+    "job_files.browse": Call(lambda s, who, it: s.job_files.browse(who, it.job, "", offset=0, limit=9), Scope.READ),
+    "reports.peers": Call(lambda s, who, it: s.reports.peers(who, it.job), Scope.READ),
+    "reports.raw": Call(lambda s, who, it: s.reports.raw(who, it.job), Scope.READ),
     "downloads.pause": d(lambda s, who, it: s.pause(who, it.waiting), Scope.JOBS),
     "downloads.pause, dry": d(lambda s, who, it: s.pause(who, it.waiting, dry_run=True), Scope.JOBS),
     "downloads.resume": d(lambda s, who, it: s.resume(who, it.waiting), Scope.JOBS),
     "downloads.cancel": d(lambda s, who, it: s.cancel(who, it.waiting), Scope.JOBS),
     "downloads.retry": d(lambda s, who, it: s.retry(who, it.failed), Scope.JOBS),
     "downloads.set": d(lambda s, who, it: s.set(who, it.job_id, ["name=mine"]), Scope.JOBS),
-    "downloads.select": d(lambda s, who, it: s.select(who, it.job, "1"), Scope.JOBS),
+    "job_files.select": Call(lambda s, who, it: s.job_files.select(who, it.job, "1"), Scope.JOBS),
     "downloads.remove": d(lambda s, who, it: s.remove(who, it.job_id, keep_data=False), Scope.JOBS),
     "downloads.remove, dry": d(lambda s, who, it: s.remove(who, it.job_id, keep_data=False, dry_run=True), Scope.JOBS),
-    "downloads.probe": d(
-        lambda s, who, it: s.probe(who, "http://x.test/a", torrent=None, engine="simulated", options={},
-                                   deadline=Seconds(20)), Scope.JOBS, "blind",
+    "prober.probe": Call(
+        lambda s, who, it: s.prober.probe(who, "http://x.test/a", torrent=None, engine="simulated", options={},
+                                          deadline=Seconds(20)), Scope.JOBS, "blind",
     ),
     "batches.add": Call(
         lambda s, who, it: alone(s.batches.add(who, [AddOrder(source=f"http://x.test/{uuid4()}")])), Scope.JOBS, "blind"
@@ -335,8 +342,10 @@ NEEDS_NOBODY = {
     # how callers come to be known, and their own end
     "accounts.by_api_key", "accounts.by_access_token", "accounts.by_uid", "accounts.login", "accounts.refresh",
     "accounts.register", "accounts.load", "accounts.logout", "accounts.ended", "accounts.run", "accounts.tidy",
+    # of a job that was found for its caller
+    "reports.ask_progress", "reports.progress",
     # which engines there are, and what leads whoever has a link's token to the file server
-    "downloads.engine", "links.place",
+    "jobs.engine", "links.place",
     # the daemon's own
     "links.serve_on", "links.node_key", "links.rekey", "links.push_revocations", "links.revoked", "links.content",
     "links.use", "links.record_usage", "links.trim", "cache.evict", "settings.load", "settings.value",
@@ -344,11 +353,12 @@ NEEDS_NOBODY = {
     "quotas.of", "status.nodes", "keyed_adds.trim",
 }  # fmt: skip
 KINDS: Mapping[str, type] = {
-    "downloads": DownloadService, "links": LinkService, "cache": CacheService, "status": StatusService,
+    "downloads": DownloadService, "jobs": JobFinder, "job_files": JobFiles, "reports": EngineReports, "prober": Prober,
+    "links": LinkService, "cache": CacheService, "status": StatusService,
     "settings": RuntimeSettings, "accounts": Accounts, "quotas": Quotas, "batches": Batches,
     "availability": AvailabilityService, "keyed_adds": KeyedAdds,
 }  # fmt: skip
-INNER = {Prober, OrderReader, Discretion, EventFeed, RequestLimiter}
+INNER = {OrderReader, Discretion, EventFeed, RequestLimiter}
 """They take a caller, too: parts of what is in the table, and what the faces ask after they have checked the scope."""
 
 
@@ -403,7 +413,8 @@ async def services(folder: Path) -> AsyncIterator[Services]:
     settings = RuntimeSettings(store, clock, setting_specs(loaded), fixed_settings(loaded))
     await settings.load()
     built = Services(
-        home=home, downloads=inner.downloads, links=links,
+        home=home, downloads=inner.downloads, jobs=inner.jobs, job_files=inner.job_files, reports=inner.reports,
+        prober=inner.prober, links=links,
         cache=CacheService(
             store=store, clock=clock, nodes=lambda: [home.agent], wake=lambda _: None, settle=none, in_use=lambda: (),
             measure=none,
@@ -413,9 +424,10 @@ async def services(folder: Path) -> AsyncIterator[Services]:
             limits=lambda: home.limits, option_specs=lambda: specs, version="1", started_at=clock.now(),
         ),
         settings=settings, accounts=built_accounts(store, clock),
-        quotas=Quotas(store=store, clock=clock, limits=lambda: home.limits), batches=Batches(inner.downloads),
+        quotas=Quotas(store=store, clock=clock, limits=lambda: home.limits),
+        batches=inner.batches,
         availability=AvailabilityService(
-            store=store, reader=inner.downloads.reader, hits=inner.downloads.hits, discretion=inner.downloads.discretion
+            store=store, reader=inner.reader, hits=inner.hits, discretion=inner.discretion
         ),
         keyed_adds=KeyedAdds(store, clock),
     )  # fmt: skip
@@ -494,9 +506,9 @@ async def test_nobody_gets_at_what_is_not_theirs(tmp_path: Path) -> None:
             assert rows(tmp_path, owner.user_id) == before, name
         # an admin whose key may only look does not even look at what others have
         looking = await built.key_of("boss", frozenset({Scope.READ}))
-        assert isinstance(await outcome(CALLS["downloads.get"], built, looking, it), NotFound)
-        assert SECRET_NAME not in repr(await outcome(CALLS["downloads.page"], built, looking, it))
-        assert SECRET_NAME in repr(await outcome(CALLS["downloads.page"], built, admin, it))
+        assert isinstance(await outcome(CALLS["jobs.get"], built, looking, it), NotFound)
+        assert SECRET_NAME not in repr(await outcome(CALLS["jobs.page"], built, looking, it))
+        assert SECRET_NAME in repr(await outcome(CALLS["jobs.page"], built, admin, it))
 
 
 async def test_owners_and_admins_may(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ async def test_a_restart_between_the_two_marks_does_not_start_what_was_stopped(
         view = await home.add(URL, options={"size": "100"})
 
         async def waits() -> bool:
-            shown = (await home.core.downloads.get(home.admin, str(view.job.number))).job
+            shown = (await home.core.jobs.get(home.admin, str(view.job.number))).job
             return shown.reason is not None and shown.reason.code is ReasonCode.NO_SPACE
 
         await until(waits)

@@ -86,7 +86,7 @@ async def test_what_was_cut_short_goes_on_with_the_same_jobs(tmp_path: Path) -> 
             await adds.once(built.admin, "k", digest="d", count=3, carry_out=add)
         assert await adds.once(built.admin, "k", digest="d", count=3, carry_out=add) == "done"
         assert made[:3] == made[3:]
-        page = await built.core.downloads.page(
+        page = await built.core.jobs.page(
             built.admin, filter="", sort="id", offset=0, limit=9, include_old=True
         )
         assert [view.job.id for view in page.rows] == made[:3]

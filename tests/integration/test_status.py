@@ -67,7 +67,7 @@ async def test_a_full_disk_is_told_with_the_figures_of_now(tmp_path: Path, monke
         await home.until_state(view, JobState.ACTIVE)
 
         async def says(text: str) -> bool:
-            job = (await home.core.downloads.get(home.admin, str(view.job.number))).job
+            job = (await home.core.jobs.get(home.admin, str(view.job.number))).job
             return job.hold is Hold.DISK and job.reason is not None and text in job.reason.message
 
         free = 100 << 10

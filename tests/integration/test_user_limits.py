@@ -35,7 +35,7 @@ DONE, QUEUED, ACTIVE, FAILED = JobState.COMPLETED, JobState.QUEUED, JobState.ACT
 
 
 async def running(home: House) -> Counter[str]:
-    views = await home.core.downloads.page(
+    views = await home.core.jobs.page(
         home.admin, filter="state=active", sort="", offset=0, limit=200, include_old=True
     )
     return Counter(view.user for view in views.rows)
@@ -52,7 +52,7 @@ async def until_running(home: House, **wanted: int) -> None:
 
 
 async def shown(home: House, view: JobView) -> Job:
-    return (await home.core.downloads.get(home.admin, str(view.job.number))).job
+    return (await home.core.jobs.get(home.admin, str(view.job.number))).job
 
 
 async def until_waits(home: House, view: JobView, code: ReasonCode) -> str:
@@ -173,8 +173,8 @@ async def test_the_size_that_may_be_is_that_of_each_jobs_own_selection(tmp_path:
                 await home.until_state(view, DONE)
             # growing to more is refused, one in place of another is not
             with pytest.raises(LimitExceeded, match=r"it is 5\.9 KiB"):
-                await home.core.downloads.select(maya, str(parts[0].job.number), "+5")
-            await home.core.downloads.select(maya, str(parts[0].job.number), "1,5")
+                await home.core.job_files.select(maya, str(parts[0].job.number), "+5")
+            await home.core.job_files.select(maya, str(parts[0].job.number), "1,5")
             await home.until_state(parts[0], DONE)
 
 
@@ -272,7 +272,7 @@ async def test_an_add_and_a_retry_and_a_growth_that_would_take_too_much_are_refu
         assert await used(home, maya) == 7000
         before = await home.job(mine)
         with pytest.raises(LimitExceeded) as refused:
-            await home.core.downloads.select(maya, str(mine.job.number), "+3")
+            await home.core.job_files.select(maya, str(mine.job.number), "+3")
         assert refused.value.message == "storage limit: 2.9 KiB of 6.8 KiB used, and this needs 5.9 KiB"
         assert refused.value.details == {"limit": 7000, "used": 3000}
         assert await home.job(mine) == before
@@ -280,7 +280,7 @@ async def test_an_add_and_a_retry_and_a_growth_that_would_take_too_much_are_refu
         again = await home.add(URL, maya, options=four, files="2")
         await home.until_state(again, DONE)
         assert await used(home, maya) == 7000
-        await home.core.downloads.select(maya, str(mine.job.number), "2")
+        await home.core.job_files.select(maya, str(mine.job.number), "2")
         assert await used(home, maya) == 5000
         # its content is there by now: retried, also by an admin, it is still its owner who has to have room
         failing = {"size": "4000", "files": "2", "fail-at": "60", "fail-code": "ORIGIN_GONE", "fail-times": "1"}
@@ -354,7 +354,7 @@ async def test_a_storm_of_wishes_never_leads_above_what_may_be_stored(tmp_path: 
                 elif wish == "retry":
                     await service.retry(who, view.job.id)
                 else:
-                    await service.select(who, str(view.job.number), rng.choice(["1", "2", "all"]))
+                    await home.core.job_files.select(who, str(view.job.number), rng.choice(["1", "2", "all"]))
             for person in people:
                 found = await home.store.read(
                     lambda tx, user=person.user_id: stored_by(tx, user, limit, split=False)  # type: ignore[misc]

@@ -73,9 +73,9 @@ _rows: TypeAdapter[list[Download]] = TypeAdapter(list[Download])
 
 
 async def _bare(home: RestHouse) -> float:
-    downloads = home.home.controller.core.downloads
+    jobs = home.home.controller.core.jobs
     began = time.perf_counter()
-    found = await downloads.page(home.home.admin, filter="", sort="name", offset=0, limit=100, include_old=False)
+    found = await jobs.page(home.home.admin, filter="", sort="name", offset=0, limit=100, include_old=False)
     meta = Meta(page=1, per_page=100, total=found.total).model_dump_json().encode()
     success(_rows.dump_json([download(view) for view in found.rows]), meta)
     return time.perf_counter() - began

@@ -130,7 +130,9 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
 
     parts = ControlParts(
         accounts=accounts, quotas=Quotas(store=store, clock=clock, limits=lambda: home.limits),
-        downloads=inner.downloads, links=LinkService(store=store, clock=clock, policy=LinkPolicy),
+        downloads=inner.downloads, jobs=inner.jobs, job_files=inner.job_files, reports=inner.reports,
+        prober=inner.prober, batches=inner.batches,
+        links=LinkService(store=store, clock=clock, policy=LinkPolicy),
         cache=CacheService(
             store=store, clock=clock, nodes=lambda: [home.agent], wake=inner.reconciler.wake,
             settle=inner.reconciler.settled, in_use=nothing_in_use, measure=measure,
@@ -140,7 +142,7 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
             store=store, clock=clock, board=inner.board, reconciler=inner.reconciler, node=lambda _: home.agent,
             limits=lambda: home.limits, option_specs=lambda: specs, version="1.0.0", started_at=clock.now(),
         ),
-        views=inner.downloads.views_of, store=store, bus=home.bus, clock=clock, log_book=log_book,
+        views=inner.views, store=store, bus=home.bus, clock=clock, log_book=log_book,
         reload=lambda: ([], []), events_kept=lambda: KEPT, shutdown=lambda: None, diagnose=diagnose, version="1.0.0",
         node_id=HERE,
         epoch="epoch", store_kind="sqlite", download_dir=str(home.storage.base), files_url="http://127.0.0.1:1",

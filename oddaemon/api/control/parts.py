@@ -12,10 +12,15 @@ from oddaemon.ports.event_bus import EventBus
 from oddaemon.ports.log_book import LogBook
 from oddaemon.ports.store import Store
 from oddaemon.services.accounts import Accounts
+from oddaemon.services.batches import Batches
 from oddaemon.services.cache import CacheService
 from oddaemon.services.downloads import DownloadService
+from oddaemon.services.engine_reports import EngineReports
+from oddaemon.services.job_files import JobFiles
+from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.job_views import JobViews
 from oddaemon.services.links import LinkService
+from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
 from oddaemon.services.runtime_settings import RuntimeSettings
 from oddaemon.services.status import StatusService
@@ -41,6 +46,11 @@ class ControlParts:
     accounts: Accounts
     quotas: Quotas
     downloads: DownloadService
+    jobs: JobFinder
+    job_files: JobFiles
+    reports: EngineReports
+    prober: Prober
+    batches: Batches
     links: LinkService
     cache: CacheService
     settings: RuntimeSettings

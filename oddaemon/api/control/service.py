@@ -22,7 +22,7 @@ from oddaemon.api.control.watch import watch
 from oddaemon.domain.errors import InvalidArgument, LimitExceeded, NotFound, Unsupported
 from oddaemon.domain.types import JobNumber, NodeId, Seconds
 from oddaemon.domain.user import Principal
-from oddaemon.services.batches import MAX_ITEMS, Batches, Chosen, Outcome
+from oddaemon.services.batches import MAX_ITEMS, Chosen, Outcome
 from oddaemon.services.views import JobView
 from oddaemon.wire import messages as wire
 from oddaemon.wire.errors import mapped, to_message
@@ -41,7 +41,6 @@ class ControlService(pb.ControlServiceBase):
     def __init__(self, parts: ControlParts, gate: Gate) -> None:
         self._parts = parts
         self._gate = gate
-        self._batches = Batches(parts.downloads)
 
     async def _call_rpc_handler_server_stream(
         self, handler: Callable[[Any], Any], stream: Stream[Any, Any], request: Any
@@ -75,7 +74,7 @@ class ControlService(pb.ControlServiceBase):
 
     async def add_jobs(self, message: pb.AddJobsRequest) -> pb.AddJobsResponse:
         """Each item has its own answer."""
-        results = await self._batches.add(
+        results = await self._parts.batches.add(
             caller(), [wire.add_order(item) for item in message.items], dry_run=message.dry_run
         )
         return pb.AddJobsResponse(
@@ -92,7 +91,7 @@ class ControlService(pb.ControlServiceBase):
         if message.timeout_s < 0:
             raise InvalidArgument("a deadline is not negative", field="timeout_s")
         deadline = min(message.timeout_s or DEFAULT_PROBE_SECONDS, MAX_PROBE_SECONDS)
-        view = await self._parts.downloads.probe(
+        view = await self._parts.prober.probe(
             caller(), message.source, torrent=message.torrent or None, engine=message.engine,
             options=dict(message.options), deadline=Seconds(deadline),
             on=NodeId(message.node) if message.node else None,
@@ -101,16 +100,16 @@ class ControlService(pb.ControlServiceBase):
 
     async def list_jobs(self, message: pb.ListJobsRequest) -> pb.ListJobsResponse:
         rev = await self._parts.store.read(lambda tx: tx.jobs.highest_rev())
-        page = await self._parts.downloads.page(
+        page = await self._parts.jobs.page(
             caller(), filter=message.filter, sort=message.sort, offset=message.offset, limit=message.limit,
             include_old=message.all,
         )  # fmt: skip
         return pb.ListJobsResponse(jobs=[wire.job_message(view) for view in page.rows], total=page.total, rev=rev)
 
     async def get_jobs(self, message: pb.GetJobsRequest) -> pb.GetJobsResponse:
-        who, downloads = caller(), self._parts.downloads
+        who, parts = caller(), self._parts
         selector = message.selector or pb.JobSelector()
-        picked = await downloads.pick(who, selector.ids, filter=selector.filter, all_jobs=selector.all)
+        picked = await parts.jobs.pick(who, selector.ids, filter=selector.filter, all_jobs=selector.all)
         views = await self._views(who, [found.job.number for found in picked if found.job is not None])
         details: list[pb.JobDetail] = []
         files = 0
@@ -122,7 +121,7 @@ class ControlService(pb.ControlServiceBase):
                 continue
             detail = pb.JobDetail(id=str(view.job.number), job=wire.job_message(view))
             if message.with_files:
-                page = await downloads.files(who, detail.id, offset=0, limit=MAX_DETAIL_FILES)
+                page = await parts.job_files.files(who, detail.id, offset=0, limit=MAX_DETAIL_FILES)
                 detail.files = [wire.file_message(file) for file in page.rows]
                 files += len(detail.files)
             if files > MAX_ANSWER_FILES:
@@ -130,56 +129,58 @@ class ControlService(pb.ControlServiceBase):
                     f"these jobs have more than {MAX_ANSWER_FILES} files together", hint="ask for fewer jobs at once"
                 )
             if message.with_peers:
-                detail.peers = [wire.peer_message(peer) for peer in await downloads.peers(who, detail.id)]
+                detail.peers = [wire.peer_message(peer) for peer in await parts.reports.peers(who, detail.id)]
             if message.with_engine_raw:
-                detail.engine_raw = json.dumps(dict(await downloads.engine_raw(who, detail.id)))
+                detail.engine_raw = json.dumps(dict(await parts.reports.raw(who, detail.id)))
             details.append(detail)
         return pb.GetJobsResponse(jobs=details)
 
     async def _views(self, who: Principal, numbers: Sequence[JobNumber]) -> dict[int, JobView]:
         found: dict[int, JobView] = {}
         for start in range(0, len(numbers), MAX_ITEMS):
-            part = await self._parts.downloads.views(who, numbers[start : start + MAX_ITEMS])
+            part = await self._parts.jobs.views(who, numbers[start : start + MAX_ITEMS])
             found |= {view.job.number: view for view in part}
         return found
 
     async def pause_jobs(self, message: pb.PauseJobsRequest) -> pb.BatchResponse:
         duration = Seconds(message.for_s) if message.for_s else None
         return _batch(
-            await self._batches.pause(caller(), _chosen(message), duration=duration, dry_run=message.dry_run)
+            await self._parts.batches.pause(caller(), _chosen(message), duration=duration, dry_run=message.dry_run)
         )
 
     async def resume_jobs(self, message: pb.ResumeJobsRequest) -> pb.BatchResponse:
-        return _batch(await self._batches.resume(caller(), _chosen(message), dry_run=message.dry_run))
+        return _batch(await self._parts.batches.resume(caller(), _chosen(message), dry_run=message.dry_run))
 
     async def cancel_jobs(self, message: pb.CancelJobsRequest) -> pb.BatchResponse:
-        return _batch(await self._batches.cancel(caller(), _chosen(message), dry_run=message.dry_run))
+        return _batch(await self._parts.batches.cancel(caller(), _chosen(message), dry_run=message.dry_run))
 
     async def retry_jobs(self, message: pb.RetryJobsRequest) -> pb.BatchResponse:
-        results = await self._batches.retry(
+        results = await self._parts.batches.retry(
             caller(), _chosen(message), node=message.node, engine=message.engine, options=dict(message.options),
             now=message.now, dry_run=message.dry_run,
         )  # fmt: skip
         return _batch(results)
 
     async def remove_jobs(self, message: pb.RemoveJobsRequest) -> pb.BatchResponse:
-        results = await self._batches.remove(
+        results = await self._parts.batches.remove(
             caller(), _chosen(message), keep_data=message.keep_data, dry_run=message.dry_run
         )
         return _batch(results)
 
     async def set_jobs(self, message: pb.SetJobsRequest) -> pb.BatchResponse:
-        return _batch(await self._batches.set(caller(), _chosen(message), message.changes, dry_run=message.dry_run))
+        return _batch(
+            await self._parts.batches.set(caller(), _chosen(message), message.changes, dry_run=message.dry_run)
+        )
 
     def watch(self, message: pb.WatchRequest) -> AsyncIterator[pb.WatchResponse]:
         return watch(self._parts, self._gate.ending, caller(), message)
 
     async def list_files(self, message: pb.ListFilesRequest) -> pb.ListFilesResponse:
-        page = await self._parts.downloads.files(caller(), message.job, offset=message.offset, limit=message.limit)
+        page = await self._parts.job_files.files(caller(), message.job, offset=message.offset, limit=message.limit)
         return pb.ListFilesResponse(files=[wire.file_message(file) for file in page.rows], total=page.total)
 
     async def select_files(self, message: pb.SelectFilesRequest) -> pb.ListFilesResponse:
-        page = await self._parts.downloads.select(caller(), message.job, message.selection)
+        page = await self._parts.job_files.select(caller(), message.job, message.selection)
         return pb.ListFilesResponse(files=[wire.file_message(file) for file in page.rows], total=page.total)
 
     async def create_links(self, message: pb.CreateLinksRequest) -> pb.CreateLinksResponse:

@@ -184,7 +184,7 @@ async def logs(
     job: JobNumber | None = None
     history: Sequence[LogLine] = ()
     if message.job:
-        found = (await parts.downloads.get(who, message.job)).job
+        found = (await parts.jobs.get(who, message.job)).job
         job, history = found.number, await _history(parts, found.id)
     elif not who.is_admin:
         raise NotAllowed("only admins may read the daemon's log", hint="odctl logs JOB shows one job's")

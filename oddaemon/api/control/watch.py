@@ -151,18 +151,18 @@ class _Page:
         self.rev = await self._parts.store.read(lambda tx: tx.jobs.highest_rev())
 
     async def _members(self) -> tuple[list[int], int]:
-        message, downloads = self._message, self._parts.downloads
+        message, jobs = self._message, self._parts.jobs
         if message.selector is not None and (message.selector.ids or message.selector.filter or message.selector.all):
             chosen = message.selector
-            picked = await downloads.pick(self._who, chosen.ids, filter=chosen.filter, all_jobs=chosen.all)
+            picked = await jobs.pick(self._who, chosen.ids, filter=chosen.filter, all_jobs=chosen.all)
             numbers = [int(found.job.number) for found in picked if found.job is not None]
             return numbers, len(numbers)
-        page = await downloads.numbers(
+        page = await jobs.numbers(
             self._who, filter=message.filter, sort=message.sort, offset=message.offset, limit=message.limit,
             include_old=message.all,
         )  # fmt: skip
         return [int(number) for number in page.rows], page.total
 
     async def _read(self, numbers: Sequence[int]) -> list[common.Job]:
-        views = await self._parts.downloads.views(self._who, [JobNumber(number) for number in numbers])
+        views = await self._parts.jobs.views(self._who, [JobNumber(number) for number in numbers])
         return [wire.job_message(view) for view in views]

@@ -14,7 +14,7 @@ from oddaemon.api.rest.routes import Answer, Call, Routes
 from oddaemon.domain.errors import Conflict
 from oddaemon.domain.types import JobId, Seconds
 from oddaemon.domain.user import Scope
-from oddaemon.services.batches import MAX_PAUSE_SECONDS, Batches, Chosen, Outcome
+from oddaemon.services.batches import MAX_PAUSE_SECONDS, Chosen, Outcome
 
 route = Routes("bulk", prefix="/api/v1/bulk")
 
@@ -68,7 +68,7 @@ async def add_downloads(call: Call[Nothing, Nothing, AddManyRequest | TorrentsFo
         orders = [order_of(item) for item in body.items]
 
     async def carry_out(ids: Sequence[JobId]) -> str:
-        found = await Batches(call.parts.downloads).add(call.who, orders, dry_run=body.dry_run, ids=ids)
+        found = await call.parts.batches.add(call.who, orders, dry_run=body.dry_run, ids=ids)
         show = planned if body.dry_run else download
         return _RESULTS.dump_json([result(one, call.request_id, show) for one in found]).decode()
 
@@ -79,7 +79,7 @@ async def add_downloads(call: Call[Nothing, Nothing, AddManyRequest | TorrentsFo
 async def pause_downloads(call: Call[Nothing, Nothing, PauseSelector]) -> list[Result]:
     body = call.body
     duration = None if body.for_s is None else Seconds(body.for_s)
-    found = await Batches(call.parts.downloads).pause(
+    found = await call.parts.batches.pause(
         call.who, body.chosen(), duration=duration, dry_run=body.dry_run
     )
     return _results(found, call.request_id)
@@ -87,20 +87,20 @@ async def pause_downloads(call: Call[Nothing, Nothing, PauseSelector]) -> list[R
 
 @route("POST", "/resume", needs=Scope.JOBS, summary="Resume downloads")
 async def resume_downloads(call: Call[Nothing, Nothing, Selector]) -> list[Result]:
-    found = await Batches(call.parts.downloads).resume(call.who, call.body.chosen(), dry_run=call.body.dry_run)
+    found = await call.parts.batches.resume(call.who, call.body.chosen(), dry_run=call.body.dry_run)
     return _results(found, call.request_id)
 
 
 @route("POST", "/cancel", needs=Scope.JOBS, summary="Cancel downloads")
 async def cancel_downloads(call: Call[Nothing, Nothing, Selector]) -> list[Result]:
-    found = await Batches(call.parts.downloads).cancel(call.who, call.body.chosen(), dry_run=call.body.dry_run)
+    found = await call.parts.batches.cancel(call.who, call.body.chosen(), dry_run=call.body.dry_run)
     return _results(found, call.request_id)
 
 
 @route("POST", "/retry", needs=Scope.JOBS, summary="Try downloads again")
 async def retry_downloads(call: Call[Nothing, Nothing, RetrySelector]) -> list[Result]:
     body = call.body
-    found = await Batches(call.parts.downloads).retry(
+    found = await call.parts.batches.retry(
         call.who, body.chosen(), node=body.node, engine=body.engine, options=body.options, now=body.now,
         dry_run=body.dry_run,
     )  # fmt: skip
@@ -110,7 +110,7 @@ async def retry_downloads(call: Call[Nothing, Nothing, RetrySelector]) -> list[R
 @route("POST", "/delete", needs=Scope.JOBS, summary="Remove downloads")
 async def delete_downloads(call: Call[Nothing, Nothing, DeleteSelector]) -> list[Result]:
     body = call.body
-    found = await Batches(call.parts.downloads).remove(
+    found = await call.parts.batches.remove(
         call.who, body.chosen(), keep_data=body.keep_data, dry_run=body.dry_run
     )
     return _results(found, call.request_id)
@@ -119,7 +119,7 @@ async def delete_downloads(call: Call[Nothing, Nothing, DeleteSelector]) -> list
 @route("POST", "/set", needs=Scope.JOBS, summary="Change name, priority, tags or speed limits of downloads")
 async def set_downloads(call: Call[Nothing, Nothing, SetSelector]) -> list[Result]:
     body = call.body
-    found = await Batches(call.parts.downloads).set(
+    found = await call.parts.batches.set(
         call.who, body.chosen(), body.changes.lines(), dry_run=body.dry_run
     )
     return _results(found, call.request_id)

@@ -106,7 +106,7 @@ def added(made: bytes, *, dry_run: bool) -> Answer[Download]:
 async def list_downloads(call: Call[Nothing, ListQuery, Nothing]) -> Page[Download]:
     """One's own; admins see everybody's."""
     query = call.query
-    page = await call.parts.downloads.page(
+    page = await call.parts.jobs.page(
         call.who, filter=query.filter, sort=query.sort, offset=query.offset, limit=query.per_page,
         include_old=query.all,
     )  # fmt: skip
@@ -127,7 +127,7 @@ async def add_download(call: Call[Nothing, Nothing, AddRequest | TorrentForm]) -
 
 @route("GET", "/downloads/{id}", needs=Scope.READ, summary="One download", errors=[NotFound])
 async def get_download(call: Call[JobPath, Nothing, Nothing]) -> Answer[Download]:
-    return tagged(download(await call.parts.downloads.get(call.who, call.path.id)))
+    return tagged(download(await call.parts.jobs.get(call.who, call.path.id)))
 
 
 @route(
@@ -136,7 +136,7 @@ async def get_download(call: Call[JobPath, Nothing, Nothing]) -> Answer[Download
 )  # fmt: skip
 async def change_download(call: Call[JobPath, DryRun, Changes]) -> Download:
     downloads, who = call.parts.downloads, call.who
-    job = (await downloads.get(who, call.path.id)).job
+    job = (await call.parts.jobs.get(who, call.path.id)).job
     return download(await downloads.set(who, job.id, call.body.lines(), dry_run=call.query.dry_run))
 
 
@@ -144,7 +144,7 @@ async def change_download(call: Call[JobPath, DryRun, Changes]) -> Download:
 async def delete_download(call: Call[JobPath, DeleteQuery, Nothing]) -> RemovedDownload:
     """Its links are dead; its files go when nobody else claims them."""
     downloads, who = call.parts.downloads, call.who
-    job = (await downloads.get(who, call.path.id)).job
+    job = (await call.parts.jobs.get(who, call.path.id)).job
     removed = await downloads.remove(who, job.id, keep_data=call.query.keep_data, dry_run=call.query.dry_run)
     return RemovedDownload(download=download(removed.view), freed_bytes=removed.freed)
 
@@ -153,7 +153,7 @@ async def delete_download(call: Call[JobPath, DeleteQuery, Nothing]) -> RemovedD
 async def list_download_files(call: Call[JobPath, PageQuery, Nothing]) -> Page[File]:
     """As far as they are known."""
     query = call.query
-    page = await call.parts.downloads.files(call.who, call.path.id, offset=query.offset, limit=query.per_page)
+    page = await call.parts.job_files.files(call.who, call.path.id, offset=query.offset, limit=query.per_page)
     return Page(rows=[shown_file(file) for file in page.rows], total=page.total, query=query)
 
 
@@ -162,7 +162,7 @@ async def list_download_files(call: Call[JobPath, PageQuery, Nothing]) -> Page[F
 )  # fmt: skip
 async def select_files(call: Call[JobPath, Nothing, Selection]) -> Page[File]:
     """Before the files are known the selection is kept, and applied then. The answer has the first of them."""
-    page = await call.parts.downloads.select(call.who, call.path.id, call.body.selection)
+    page = await call.parts.job_files.select(call.who, call.path.id, call.body.selection)
     query = PageQuery()
     return Page(rows=[shown_file(file) for file in page.rows[: query.per_page]], total=page.total, query=query)
 
@@ -170,7 +170,7 @@ async def select_files(call: Call[JobPath, Nothing, Selection]) -> Page[File]:
 @route("POST", "/downloads/{id}/pause", needs=Scope.JOBS, summary="Pause", errors=[NotFound, WrongState])
 async def pause_download(call: Call[JobPath, PauseQuery, Nothing]) -> Download:
     downloads, who = call.parts.downloads, call.who
-    job = (await downloads.get(who, call.path.id)).job
+    job = (await call.parts.jobs.get(who, call.path.id)).job
     duration = None if call.query.for_s is None else Seconds(call.query.for_s)
     return download(await downloads.pause(who, job.id, duration=duration, dry_run=call.query.dry_run))
 
@@ -179,7 +179,7 @@ async def pause_download(call: Call[JobPath, PauseQuery, Nothing]) -> Download:
 async def resume_download(call: Call[JobPath, DryRun, Nothing]) -> Download:
     """Undoes a pause, and lets a job that waits between two tries try now."""
     downloads, who = call.parts.downloads, call.who
-    job = (await downloads.get(who, call.path.id)).job
+    job = (await call.parts.jobs.get(who, call.path.id)).job
     return download(await downloads.resume(who, job.id, dry_run=call.query.dry_run))
 
 
@@ -187,7 +187,7 @@ async def resume_download(call: Call[JobPath, DryRun, Nothing]) -> Download:
 async def cancel_download(call: Call[JobPath, DryRun, Nothing]) -> Download:
     """Gives the claim up; the job stays in the list."""
     downloads, who = call.parts.downloads, call.who
-    job = (await downloads.get(who, call.path.id)).job
+    job = (await call.parts.jobs.get(who, call.path.id)).job
     return download(await downloads.cancel(who, job.id, dry_run=call.query.dry_run))
 
 
@@ -198,7 +198,7 @@ async def cancel_download(call: Call[JobPath, DryRun, Nothing]) -> Download:
 async def retry_download(call: Call[JobPath, Nothing, RetryRequest]) -> Download:
     """A failed or cancelled job is queued again."""
     downloads, who, body = call.parts.downloads, call.who, call.body
-    job = (await downloads.get(who, call.path.id)).job
+    job = (await call.parts.jobs.get(who, call.path.id)).job
     view = await downloads.retry(
         who, job.id, node=body.node, engine=body.engine, options=body.options, now=body.now, dry_run=body.dry_run
     )

@@ -162,7 +162,7 @@ async def list_engines(call: Call[Nothing, Nothing, Nothing]) -> list[Engine]:
 async def add_to_engine(call: Call[EnginePath, Nothing, AddRequest | TorrentForm]) -> Answer[Download]:
     """As `POST /downloads`; the engine is the path's, whatever the body says."""
     body = call.body
-    engine = call.parts.downloads.engine(call.path.engine)
+    engine = call.parts.jobs.engine(call.path.engine)
     order = torrent_order(body, body.torrent, engine) if isinstance(body, TorrentForm) else order_of(body, engine)
     return added(await one_added(call, order, dry_run=body.dry_run), dry_run=body.dry_run)
 
@@ -173,14 +173,14 @@ async def add_to_engine(call: Call[EnginePath, Nothing, AddRequest | TorrentForm
 )  # fmt: skip
 async def get_info(call: Call[EnginePath, Nothing, InfoRequest | InfoForm]) -> Info:
     """Name, files and formats, as the engine finds them at the origin."""
-    body, downloads = call.body, call.parts.downloads
-    engine = downloads.engine(call.path.engine)
+    body = call.body
+    engine = call.parts.jobs.engine(call.path.engine)
     if isinstance(body, InfoForm):
         asked = InfoRequest.model_construct(source="")
         torrent: bytes | None = body.torrent.data
     else:
         asked, torrent = body, None
-    view = await downloads.probe(
+    view = await call.parts.prober.probe(
         call.who, asked.source, torrent=torrent, engine=engine, options=asked.options,
         deadline=Seconds(asked.timeout_s), on=NodeId(asked.node) if asked.node else None,
     )  # fmt: skip
@@ -190,9 +190,9 @@ async def get_info(call: Call[EnginePath, Nothing, InfoRequest | InfoForm]) -> I
 @route("GET", "/{engine}/jobs", needs=Scope.READ, summary="Downloads of an engine", errors=[NotFound])
 async def list_engine_jobs(call: Call[EnginePath, ListQuery, Nothing]) -> Page[Download]:
     """As `GET /downloads`, of those that are known to be this engine's."""
-    query, downloads = call.query, call.parts.downloads
-    only = f"engine={downloads.engine(call.path.engine)}"
-    page = await downloads.page(
+    query, jobs = call.query, call.parts.jobs
+    only = f"engine={jobs.engine(call.path.engine)}"
+    page = await jobs.page(
         call.who, filter=f"{query.filter} {only}" if query.filter else only, sort=query.sort, offset=query.offset,
         limit=query.per_page, include_old=query.all,
     )  # fmt: skip
@@ -201,7 +201,7 @@ async def list_engine_jobs(call: Call[EnginePath, ListQuery, Nothing]) -> Page[D
 
 @route("GET", "/{engine}/jobs/{id}", needs=Scope.READ, summary="One download of an engine", errors=[NotFound])
 async def get_engine_job(call: Call[EngineJobPath, Nothing, Nothing]) -> Answer[Download]:
-    view = await call.parts.downloads.get(call.who, call.path.id, engine=call.path.engine)
+    view = await call.parts.jobs.get(call.who, call.path.id, engine=call.path.engine)
     return tagged(download(view))
 
 
@@ -209,16 +209,16 @@ async def get_engine_job(call: Call[EngineJobPath, Nothing, Nothing]) -> Answer[
     "GET", "/{engine}/jobs/{id}/files", needs=Scope.READ, summary="Files of a download of an engine", errors=[NotFound]
 )
 async def list_engine_job_files(call: Call[EngineJobPath, PageQuery, Nothing]) -> Page[File]:
-    query, downloads = call.query, call.parts.downloads
-    view = await downloads.get(call.who, call.path.id, engine=call.path.engine)
-    page = await downloads.files(call.who, str(view.job.number), offset=query.offset, limit=query.per_page)
+    query, parts = call.query, call.parts
+    view = await parts.jobs.get(call.who, call.path.id, engine=call.path.engine)
+    page = await parts.job_files.files(call.who, str(view.job.number), offset=query.offset, limit=query.per_page)
     return Page(rows=[shown_file(file) for file in page.rows], total=page.total, query=query)
 
 
 @route("DELETE", "/{engine}/jobs/{id}", needs=Scope.JOBS, summary="Remove a download of an engine", errors=[NotFound])
 async def delete_engine_job(call: Call[EngineJobPath, DeleteQuery, Nothing]) -> RemovedDownload:
     """As `DELETE /downloads/{id}`."""
-    downloads, who, query = call.parts.downloads, call.who, call.query
-    job = (await downloads.get(who, call.path.id, engine=call.path.engine)).job
-    removed = await downloads.remove(who, job.id, keep_data=query.keep_data, dry_run=query.dry_run)
+    parts, who, query = call.parts, call.who, call.query
+    job = (await parts.jobs.get(who, call.path.id, engine=call.path.engine)).job
+    removed = await parts.downloads.remove(who, job.id, keep_data=query.keep_data, dry_run=query.dry_run)
     return RemovedDownload(download=download(removed.view), freed_bytes=removed.freed)

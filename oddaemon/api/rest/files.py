@@ -110,7 +110,7 @@ def _link(view: LinkView) -> Link:
 async def browse(call: Call[JobPath, BrowseQuery, Nothing]) -> Page[Item]:
     """Folders first, each by name. All files at once: `GET /downloads/{id}/files`."""
     query = call.query
-    page = await call.parts.downloads.browse(
+    page = await call.parts.job_files.browse(
         call.who, call.path.id, query.path, offset=query.offset, limit=query.per_page
     )
     rows = [

@@ -11,12 +11,16 @@ from oddaemon.domain.user import Principal
 from oddaemon.ports.clock import Clock
 from oddaemon.services.accounts import Accounts
 from oddaemon.services.availability import AvailabilityService
+from oddaemon.services.batches import Batches
 from oddaemon.services.cache import CacheService
 from oddaemon.services.downloads import DownloadService
 from oddaemon.services.event_feed import EventFeed
+from oddaemon.services.job_files import JobFiles
+from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.keyed_adds import KeyedAdds
 from oddaemon.services.links import LinkService
 from oddaemon.services.metrics import MetricsService
+from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
 from oddaemon.services.readiness import Readiness
 from oddaemon.services.request_rate import RequestRate
@@ -50,6 +54,10 @@ class RestParts:
     accounts: Accounts
     quotas: Quotas
     downloads: DownloadService
+    jobs: JobFinder
+    job_files: JobFiles
+    prober: Prober
+    batches: Batches
     links: LinkService
     cache: CacheService
     settings: RuntimeSettings

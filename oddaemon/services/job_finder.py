@@ -1,0 +1,137 @@
+"""Finding jobs for those who may see them: in lists, and by what people call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from oddaemon.domain.errors import NotFound
+from oddaemon.domain.query import LIVE_SORT_FIELDS, SortKey, parse_filter, parse_sort
+from oddaemon.domain.types import EngineName, JobNumber
+from oddaemon.domain.user import Principal, Scope, require
+from oddaemon.ports.clock import Clock
+from oddaemon.ports.store import Page, Query, Store, Transaction
+from oddaemon.services.job_views import JobViews
+from oddaemon.services.selectors import find, named, visible
+from oddaemon.services.views import JobView, Selected
+
+OLD = timedelta(days=7)
+"""Finished jobs older than this are listed only when asked for."""
+MAX_PAGE = 200
+
+
+@dataclass(slots=True)
+class JobFinder:
+    """`engines` are the names of those that are configured."""
+
+    store: Store
+    clock: Clock
+    views_of: JobViews
+    engines: Callable[[], Collection[EngineName]]
+
+    async def page(
+        self,
+        who: Principal,
+        *,
+        filter: str,
+        sort: str,
+        offset: int,
+        limit: int,
+        include_old: bool,
+    ) -> Page[JobView]:
+        """Raises InvalidFilter."""
+        query = self._query(who, filter, sort, offset, limit, include_old)
+
+        def work(tx: Transaction) -> Page[JobView]:
+            page = tx.jobs.page(query)
+            return Page(rows=self.views_of.of(tx, page.rows), total=page.total)
+
+        return await self.store.read(work)
+
+    async def numbers(
+        self,
+        who: Principal,
+        *,
+        filter: str,
+        sort: str,
+        offset: int,
+        limit: int,
+        include_old: bool,
+    ) -> Page[JobNumber]:
+        """Raises InvalidFilter."""
+        query = self._query(who, filter, sort, offset, limit, include_old)
+        return await self.store.read(lambda tx: tx.jobs.page_numbers(query))
+
+    async def views(self, who: Principal, numbers: Collection[int]) -> Sequence[JobView]:
+        """The jobs of these numbers; missing and foreign ones are left out."""
+        require(who, Scope.READ)
+
+        def work(tx: Transaction) -> Sequence[JobView]:
+            jobs = [job for job in tx.jobs.by_numbers(numbers) if visible(who, job)]
+            return self.views_of.of(tx, jobs)
+
+        return await self.store.read(work)
+
+    async def pick(
+        self,
+        who: Principal,
+        ids: Sequence[str],
+        *,
+        filter: str = "",
+        all_jobs: bool = False,
+    ) -> Sequence[Selected]:
+        """What each id names, in the order given; with a filter or `all_jobs`, every job of the caller that matches."""
+        require(who, Scope.READ)
+        if filter or all_jobs:
+            query = replace(self._query(who, filter, "id", 0, MAX_PAGE, True), limit=1_000_000, user_id=who.user_id)
+            page = await self.store.read(lambda tx: tx.jobs.page(query))
+            return [Selected(id=str(job.number), job=job) for job in page.rows]
+
+        def work(tx: Transaction) -> Sequence[Selected]:
+            answers: list[Selected] = []
+            for text in ids:
+                found = find(tx, who, text)
+                answers += [
+                    Selected(id=text if len(found.jobs) == 1 else str(job.number), job=job) for job in found.jobs
+                ]
+                answers += [Selected(id=name, error=error) for name, error in found.errors]
+            return answers
+
+        return await self.store.read(work)
+
+    async def get(self, who: Principal, id: str, *, engine: str = "") -> JobView:
+        """With an `engine` only a job of that one. Raises NotFound."""
+        require(who, Scope.READ)
+        only = self.engine(engine) if engine else None
+
+        def work(tx: Transaction) -> JobView:
+            job = named(tx, who, id)
+            if only not in (None, job.engine):
+                raise NotFound(f"there is no job {id[:80]!r} of {only}", hint="odctl ls shows your jobs")
+            return self.views_of.one(tx, job)
+
+        return await self.store.read(work)
+
+    def engine(self, name: str) -> EngineName:
+        """The engine of that name. Raises NotFound."""
+        known = self.engines()
+        if name not in known:
+            raise NotFound(f"there is no engine {name[:40]!r}", hint=f"engines here: {', '.join(sorted(known))}")
+        return EngineName(name)
+
+    def _query(
+        self, who: Principal, filter_text: str, sort: str, offset: int, limit: int, include_old: bool
+    ) -> Query:  # fmt: skip
+        require(who, Scope.READ)
+        keys = parse_sort(sort)
+        live = any(key.field in LIVE_SORT_FIELDS for key in keys)
+        return Query(
+            terms=parse_filter(filter_text),
+            sort=keys or (SortKey(field="id", descending=True),),
+            offset=max(0, offset),
+            limit=min(limit or 100, MAX_PAGE),
+            user_id=None if who.is_admin else who.user_id,
+            finished_since=None if include_old else self.clock.now() - OLD,
+            live=self.views_of.board.sortable() if live else {},
+        )
