@@ -24,7 +24,7 @@ from oddaemon.domain.errors import (
     Unsupported,
 )
 from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode, Retry
-from oddaemon.domain.files import display_name
+from oddaemon.domain.files import HTML, display_name
 from oddaemon.domain.job import Hold, Job, JobState
 from oddaemon.domain.retry import wait_before, waiting_reason
 from oddaemon.domain.source import Source, parse_source
@@ -229,10 +229,13 @@ class Resolver:
         return Resolution(key=key, name=display_name(name) if name else None, size=size)
 
     async def choose(self, node: NodeClient, source: Source, options: dict[str, str]) -> EngineName:
-        """product.md section 3.4: an extractor's own URLs to yt-dlp; else a file to aria2, a page to yt-dlp."""
+        """product.md section 3.4: an extractor's own URLs to yt-dlp; else a file to aria2, a page to yt-dlp. What was
+        fetched as a file before is one: its origin need not be there any more."""
         claimed = await node.claims(source.uri)
         if claimed is not None:
             return claimed
+        if not options and await self.store.read(lambda tx: _was_file(tx, source)):
+            return ARIA2
         return YTDLP if await node.looks_like_page(source, options) else ARIA2
 
     async def _join(self, job: Job, found: Resolution) -> None:
@@ -308,6 +311,14 @@ class Resolver:
             tx.jobs.update(replace(current, attempts=attempts, next_try_at=until, reason=reason, updated_at=at))
 
         await self.store.write(work)
+
+
+def _was_file(tx: Transaction, source: Source) -> bool:
+    """Whether the origin said, when aria2 fetched this URL, that it is no page."""
+    key = key_of(source, ARIA2)
+    entry = None if key is None else tx.cache.current_entry(key.full)
+    types = [] if entry is None else [file.content_type for file in tx.cache.files(entry.id) if file.ready]
+    return bool(types) and all(found is not None and found not in HTML for found in types)
 
 
 def _shown(job: Job, reason: Reason) -> Reason | None:

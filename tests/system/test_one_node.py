@@ -60,10 +60,13 @@ async def test_a_file_over_http_becomes_a_link_and_comes_home(daemon: Daemon, tm
         again = (await daemon.odctl("add", "--json", "-e", "aria2", origin.url("/f/some.iso"))).ok().json
         assert again[0]["job"]["cache_hit"] is True
         assert again[0]["job"]["state"] == "completed"
-        gets = len(origin.seen("/f/some.iso", "GET"))
+        asked = len(origin.requests)
         await daemon.add(origin.url("/f/some.iso"))
         await daemon.until_state(3, "completed")
-        assert len(origin.seen("/f/some.iso", "GET")) == gets
+        assert len(origin.requests) == asked
+    # its origin is gone
+    number = await daemon.add(origin.url("/f/some.iso"))
+    assert (await daemon.until_state(number, "completed"))["cache_hit"] is True
 
 
 async def test_a_file_over_ftp(daemon: Daemon) -> None:
