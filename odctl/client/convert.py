@@ -128,6 +128,7 @@ def link(message: wire.Link) -> Link:
 def minted_link(message: wire.Link) -> MintedLink:
     return MintedLink(
         id=message.id,
+        state=message.state,
         job=message.job or None,
         index=message.index,
         path=message.path,

@@ -338,11 +338,11 @@ class DaemonClient:
         answer: wire.CreateLinksResponse = await self._call("create_links", request)
         return [convert.link(item) for item in answer.links]
 
-    async def minted_links(self, job: str = "") -> list[MintedLink]:
-        """The links of a job, or all of the caller's."""
+    async def minted_links(self, job: str = "", *, state: str = "") -> list[MintedLink]:
+        """The links of a job, or all of the caller's; with a state those that are in it now."""
         found: list[MintedLink] = []
         while True:
-            request = wire.ListLinksRequest(job=job, offset=len(found), limit=PAGE)
+            request = wire.ListLinksRequest(job=job, offset=len(found), limit=PAGE, state=state)
             answer: wire.ListLinksResponse = await self._call("list_links", request)
             found += [convert.minted_link(item) for item in answer.links]
             if not answer.links or len(found) >= answer.total:

@@ -129,6 +129,8 @@ class MintedLink:
     """A link as it is known after it was made: without its URL, which is shown once."""
 
     id: str
+    state: str
+    """live, used_up, expired or revoked"""
     job: int | None
     """None: the job is gone."""
     index: int

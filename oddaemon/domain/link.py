@@ -20,6 +20,14 @@ class LinkKind(StrEnum):
     """A selection as a playlist of file links."""
 
 
+class LinkState(StrEnum):
+    LIVE = "live"
+    USED_UP = "used_up"
+    """All its uses are taken. A download that began with the last of them may still go on."""
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     id: LinkId
@@ -45,6 +53,13 @@ class Link:
     uses_left: int | None = None
     address: str | None = None
     """An address or network: it works from there alone. None: from everywhere."""
+
+    def state(self, now: datetime) -> LinkState:
+        if self.revoked_at is not None:
+            return LinkState.REVOKED
+        if self.expires_at <= now:
+            return LinkState.EXPIRED
+        return LinkState.USED_UP if self.uses_left == 0 else LinkState.LIVE
 
     @property
     def asks(self) -> bool:

@@ -19,7 +19,7 @@ from oddaemon.domain.credentials import ApiKey, Invitation, InvitationId, KeyId,
 from oddaemon.domain.events import Event
 from oddaemon.domain.job import Hold, Job, JobState
 from oddaemon.domain.keyed_add import KeyedAdd
-from oddaemon.domain.link import Link
+from oddaemon.domain.link import Link, LinkState
 from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.query import SortKey, Term
 from oddaemon.domain.types import (
@@ -368,7 +368,10 @@ class LinkRepository(Protocol):
 
     def of_job(self, job_id: JobId) -> Sequence[Link]: ...
 
-    def of_user(self, user_id: UserId | None, *, offset: int, limit: int) -> Page[Link]: ...
+    def of_user(
+        self, user_id: UserId | None, *, now: datetime, offset: int, limit: int, state: LinkState | None = None
+    ) -> Page[Link]:
+        """A user's links, or everybody's, newest first; with a state those that are in it now."""
 
     def alive(self, user_id: UserId | None, now: datetime) -> Sequence[LinkId]:
         """A user's links, or everybody's, that neither expired nor were revoked."""

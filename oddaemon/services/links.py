@@ -34,7 +34,7 @@ from oddaemon.domain.errors import (
 )
 from oddaemon.domain.files import display_name
 from oddaemon.domain.job import Job, JobState
-from oddaemon.domain.link import LONGEST_LINK, Link, LinkContent, LinkFile, LinkKind
+from oddaemon.domain.link import LONGEST_LINK, Link, LinkContent, LinkFile, LinkKind, LinkState
 from oddaemon.domain.link_token import (
     MASTER_KEY_NAME,
     LinkToken,
@@ -179,17 +179,22 @@ class LinkService:
         key = await self.node_key(served.replica.node_id)
         return [self._made(served, link, key) for link in served.links]
 
-    async def page(self, who: Principal, *, id: str | None, offset: int, limit: int) -> Page[LinkView]:
-        """A job's links, oldest first, or all of the caller's, newest first. Without their URLs."""
+    async def page(
+        self, who: Principal, *, id: str | None, offset: int, limit: int, state: LinkState | None = None
+    ) -> Page[LinkView]:
+        """A job's links, oldest first, or all of the caller's, newest first; with a state those that are in it now.
+        Without their URLs."""
         require(who, Scope.READ)
+        now = self.clock.now()
 
         def read(tx: Transaction) -> Page[LinkView]:
             if id:
-                links = tx.links.of_job(_job(tx, who, id).id)
+                of_job = tx.links.of_job(_job(tx, who, id).id)
+                links = [link for link in of_job if state in (None, link.state(now))]
                 page = Page(rows=links[offset : offset + limit], total=len(links))
             else:
-                page = tx.links.of_user(who.user_id, offset=offset, limit=limit)
-            return Page(rows=_viewed(tx, page.rows), total=page.total)
+                page = tx.links.of_user(who.user_id, now=now, offset=offset, limit=limit, state=state)
+            return Page(rows=_viewed(tx, page.rows, now), total=page.total)
 
         return await self.store.read(read)
 
@@ -343,7 +348,7 @@ class LinkService:
         else:
             name, content_type, size = _made_name(served.job, link), _CONTENT_TYPES[link.kind], None
         return LinkView(
-            link=link, job=served.job.number, size=size, content_type=content_type,
+            link=link, state=LinkState.LIVE, job=served.job.number, size=size, content_type=content_type,
             url=self._url(link, link.kind, link.file_index, name, key),
         )  # fmt: skip
 
@@ -513,7 +518,7 @@ def _served_file(file: EntryFile) -> LinkFile:
     )
 
 
-def _viewed(tx: Transaction, links: Sequence[Link]) -> Sequence[LinkView]:
+def _viewed(tx: Transaction, links: Sequence[Link], now: datetime) -> Sequence[LinkView]:
     jobs = {job_id: tx.jobs.get(job_id) for job_id in {link.job_id for link in links}}
     entries = tx.cache.files_of({link.entry_id for link in links})
     files = {(entry_id, file.index): file for entry_id, known in entries.items() for file in known}
@@ -524,6 +529,7 @@ def _viewed(tx: Transaction, links: Sequence[Link]) -> Sequence[LinkView]:
         views.append(
             LinkView(
                 link=link,
+                state=link.state(now),
                 job=JobNumber(0) if job is None else job.number,
                 size=None if file is None else file.size,
                 content_type=_CONTENT_TYPES.get(link.kind) or (file.content_type if file else ""),

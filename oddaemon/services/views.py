@@ -11,7 +11,7 @@ from oddaemon.domain.admission import Allowance
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.job import Job
-from oddaemon.domain.link import Link
+from oddaemon.domain.link import Link, LinkState
 from oddaemon.domain.node import EngineHealth, NodeSnapshot
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, JobNumber, NodeId, Seconds
 from oddaemon.ports.engine import MediaFormat, OptionSpec
@@ -106,6 +106,7 @@ class ProbeView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkView:
     link: Link
+    state: LinkState
     job: JobNumber
     size: Bytes | None
     content_type: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -16,7 +16,7 @@ from oddaemon.domain.credentials import ApiKey, Invitation, KeyId, Session
 from oddaemon.domain.errors import AlreadyExists, NotFound
 from oddaemon.domain.events import JobCreated, JobProgress, JobRemoved, NodeOnline
 from oddaemon.domain.job import Job
-from oddaemon.domain.link import Link, LinkKind
+from oddaemon.domain.link import Link, LinkKind, LinkState
 from oddaemon.domain.node import DiskUsage, EngineHealth, NodeSnapshot
 from oddaemon.domain.types import (
     Bytes,
@@ -290,10 +290,10 @@ class RowClauses:
         def check(tx: Transaction) -> None:
             assert tx.links.get(one.id) == one
             assert tx.links.of_job(one.job_id) == [one, two]
-            page = tx.links.of_user(one.user_id, offset=0, limit=1)
+            page = tx.links.of_user(one.user_id, now=NOW, offset=0, limit=1)
             assert (list(page.rows), page.total) == ([two], 2)
-            assert tx.links.of_user(None, offset=0, limit=10).rows == [two, one]
-            assert tx.links.of_user(UserId(uuid4()), offset=0, limit=10).total == 0
+            assert tx.links.of_user(None, now=NOW, offset=0, limit=10).rows == [two, one]
+            assert tx.links.of_user(UserId(uuid4()), now=NOW, offset=0, limit=10).total == 0
             assert tx.links.revoked(NOW) == []
             assert set(tx.links.alive(one.user_id, NOW)) == {one.id, two.id}
             assert tx.links.alive(None, LATER) == [two.id]
@@ -321,7 +321,30 @@ class RowClauses:
         link = await store.write(work)
         assert await store.read(lambda tx: tx.links.revoked(NOW)) == [(link.id, LATER)]
         assert await store.read(lambda tx: tx.links.of_job(link.job_id)) == []
-        assert (await store.read(lambda tx: tx.links.of_user(None, offset=0, limit=9))).total == 0
+        assert (await store.read(lambda tx: tx.links.of_user(None, now=NOW, offset=0, limit=9))).total == 0
+
+    async def test_links_are_found_by_their_state(self, store: Store) -> None:
+        def work(tx: Transaction) -> Mapping[LinkState, Link]:
+            user = a_user()
+            tx.users.insert(user)
+            job = tx.jobs.insert(a_job(tx, user))
+            links = {
+                LinkState.LIVE: a_link(job, max_uses=2, uses_left=1),
+                LinkState.USED_UP: a_link(job, max_uses=2, uses_left=0),
+                LinkState.EXPIRED: a_link(job, expires_at=NOW, max_uses=2, uses_left=0),
+                LinkState.REVOKED: a_link(job, expires_at=NOW, revoked_at=NOW),
+            }
+            for link in links.values():
+                tx.links.insert(link)
+            return links
+
+        links = await store.write(work)
+        owner = links[LinkState.LIVE].user_id
+        for state, link in links.items():
+            assert link.state(NOW) is state
+            for whose in (None, owner):
+                page = await store.read(lambda tx: tx.links.of_user(whose, now=NOW, offset=0, limit=9, state=state))  # noqa: B023
+                assert (page.rows, page.total) == ([link], 1)
 
     # settings, secrets, nodes
 

@@ -16,7 +16,7 @@ from oddaemon.domain.events import Event
 from oddaemon.domain.failure import Failure, Reason, Retry
 from oddaemon.domain.files import display_path
 from oddaemon.domain.job import Hold, JobState
-from oddaemon.domain.link import LinkKind
+from oddaemon.domain.link import LinkKind, LinkState
 from oddaemon.domain.types import Bytes, JobNumber
 from oddaemon.ports.engine import MediaFormat, OptionSpec, Peer
 from oddaemon.ports.log_book import LogLine
@@ -253,12 +253,18 @@ def link_message(view: LinkView) -> control.Link:
         max_uses=link.max_uses,
         uses_left=link.uses_left,
         address=link.address or "",
+        state=str(view.state),
     )
 
 
 def link_kind(text: str) -> LinkKind:
     """Raises ValueError."""
     return LinkKind(text) if text else LinkKind.FILE
+
+
+def link_state(text: str) -> LinkState | None:
+    """None: any. Raises ValueError."""
+    return LinkState(text) if text else None
 
 
 def cache_message(view: CacheView) -> control.CacheEntry:

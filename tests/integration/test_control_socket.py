@@ -184,7 +184,7 @@ def test_what_only_looks_and_what_changes_something_is_told_apart() -> None:
         "CreateLinks", "RevokeLinks", "PinCache", "RemoveCache", "CleanupCache", "SetSettings", "UnsetSettings",
         "Reload", "Shutdown", "Login", "Register", "Logout", "SetOwnPassword", "RevokeEverything", "CreateApiKey",
         "RotateApiKey", "RevokeApiKey", "AddUser", "SetUserPassword", "SetUserRole", "SetUserActive", "RemoveUser",
-        "LinkUser", "SetUserLimits", "InviteUser", "RotateSecret",
+        "LinkUser", "SetUserLimits", "InviteUser", "RevokeInvitation", "EndSession", "RotateSecret",
     }  # fmt: skip
 
 

@@ -118,9 +118,12 @@ async def test_doctor_mends_what_is_safe(odctl: Shell, control: FakeControl) -> 
 async def test_links_are_listed_with_their_use_and_revoked(odctl: Shell, control: FakeControl) -> None:
     later, before = datetime.now(UTC) + timedelta(hours=1), datetime.now(UTC) - timedelta(hours=1)
     control.links = [
-        pb.Link(id="a", job=1, index=1, path="a/b.mkv", kind="file", expires_at=later, access_count=3, bytes_served=77),
-        pb.Link(id="b", job=0, kind="zip", expires_at=before),
-        pb.Link(id="c", job=1, kind="zip", expires_at=later, revoked_at=before),
+        pb.Link(
+            id="a", job=1, index=1, path="a/b.mkv", kind="file", expires_at=later, access_count=3, bytes_served=77,
+            state="live",
+        ),
+        pb.Link(id="b", job=0, kind="zip", expires_at=before, state="expired"),
+        pb.Link(id="c", job=1, kind="zip", expires_at=later, revoked_at=before, state="revoked"),
     ]
     assert (await odctl("links", "ls", "-q")).out == "a\n"
     assert control.asked("list_links").job == ""
@@ -205,11 +208,13 @@ async def test_long_answers_go_through_the_pager_of_a_terminal(odctl: Shell, con
 
 
 async def test_links_may_have_so_many_uses(odctl: Shell, control: FakeControl) -> None:
-    control.links = [pb.Link(id="a", job=1, index=1, url="http://h/d/x", max_uses=3, uses_left=1, kind="file")]
+    control.links = [
+        pb.Link(id="a", job=1, index=1, url="http://h/d/x", max_uses=3, uses_left=1, kind="file", state="live")
+    ]
     assert (await odctl("link", "1", "--max-uses", "3")).out == "http://h/d/x\n"
     assert control.asked("create_links").max_uses == 3
     assert (await odctl("link", "1", "--max-uses", "0")).code == 2
     assert " 2/3 " in (await odctl("links", "ls")).out
-    control.links[0].uses_left = 0
+    control.links[0].uses_left, control.links[0].state = 0, "used_up"
     assert (await odctl("links", "ls", "-q")).out == ""
     assert "used up" in (await odctl("links", "ls", "--all")).out

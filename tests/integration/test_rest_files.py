@@ -48,6 +48,11 @@ async def test_links_of_every_kind_work_until_they_are_revoked(tmp_path: Path) -
         assert {link["url"] for link in listed} == {None}
         assert await maya.data("DELETE", f"/files/links/{one['id']}") == {"revoked": 1}
         assert (await fetch(one["url"])).status == 410
+        for state, link in (("revoked", one), ("used_up", once)):
+            assert [found["id"] for found in await maya.data("GET", f"/files/links?state={state}")] == [link["id"]]
+            of_job = await maya.data("GET", f"/files/links?job={job['id']}&state={state}")
+            assert [(found["id"], found["state"]) for found in of_job] == [(link["id"], state)]
+        await maya.refused("GET", "/files/links?state=dead", 422, "INVALID_ARGUMENT")
         await house.nobody.refused("GET", f"/files/d/{token}", 404, "NOT_FOUND")
         assert (await maya.data("DELETE", f"/files/links?job={job['id']}"))["revoked"] == 7
         assert (await fetch(archive["url"])).status == 410

@@ -217,8 +217,8 @@ async def test_damage_elsewhere_costs_no_more_than_its_row(store: SqlStore, path
             assert job.entry_id is not None
             return (
                 tx.users.by_name("ann"), tx.cache.entry(job.entry_id), len(tx.cache.all_replicas()),
-                tx.materials.of_job(job.id), len(tx.links.of_user(None, offset=0, limit=9).rows), tx.settings.all(),
-                [event.seq for event in tx.events.after(0, limit=9)],
+                tx.materials.of_job(job.id), len(tx.links.of_user(None, now=NOW, offset=0, limit=9).rows),
+                tx.settings.all(), [event.seq for event in tx.events.after(0, limit=9)],
             )  # fmt: skip
 
         assert await store.read(look) == (None, None, 1, None, 1, {"s1": 1}, [2])

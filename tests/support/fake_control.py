@@ -221,8 +221,9 @@ class FakeControl(pb.ControlServiceBase):
 
     async def list_links(self, message: pb.ListLinksRequest) -> pb.ListLinksResponse:
         self.note("list_links", message)
-        page = self.links[message.offset : message.offset + (message.limit or 100)]
-        return pb.ListLinksResponse(links=page, total=len(self.links))
+        found = [link for link in self.links if message.state in ("", link.state)]
+        page = found[message.offset : message.offset + (message.limit or 100)]
+        return pb.ListLinksResponse(links=page, total=len(found))
 
     async def revoke_links(self, message: pb.RevokeLinksRequest) -> pb.RevokeLinksResponse:
         self.note("revoke_links", message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +19,7 @@ FIELDS = tuple(MintedLink.__dataclass_fields__)
 COLUMNS = (
     Column(title="ID", show=lambda one: one.id),
     Column(title="JOB", show=lambda one: one.job or "-", right=True),
-    Column(title="STATE", show=lambda one: state(one)),
+    Column(title="STATE", show=lambda one: one.state.replace("_", " ")),
     Column(title="EXPIRES", show=lambda one: moment(one.expires_at)),
     Column(title="USED", show=lambda one: used(one), right=True),
     Column(title="SERVED", show=lambda one: size(one.bytes_served), right=True),
@@ -29,14 +28,6 @@ COLUMNS = (
     Column(title="MADE", show=lambda one: moment(one.created_at), wide=True),
     Column(title="PATH", show=lambda one: one.path or "(everything)", flexible=True),
 )
-
-
-def state(link: MintedLink) -> str:
-    if link.revoked_at is not None:
-        return "revoked"
-    if link.expires_at is not None and link.expires_at <= datetime.now(UTC):
-        return "expired"
-    return "used up" if link.uses_left == 0 else "live"
 
 
 def used(link: MintedLink) -> str:
@@ -53,8 +44,7 @@ def ls(
 ) -> None:
     """List links, how often they were used and how much they served. Their URLs are shown only when they are made."""
     run = invocation(ctx)
-    found = run.call(lambda client: client.minted_links(job))
-    shown = [one for one in found if every or state(one) == "live"]
+    shown = run.call(lambda client: client.minted_links(job, state="" if every else "live"))
     run.output.records(shown, COLUMNS, known=FIELDS)
     if run.output.format in ("table", "wide"):
         served = size(sum(one.bytes_served for one in shown))

@@ -20,6 +20,7 @@ from oddaemon.api.control.calls import Gate, caller, request_id
 from oddaemon.api.control.parts import ControlParts
 from oddaemon.api.control.watch import watch
 from oddaemon.domain.errors import InvalidArgument, LimitExceeded, NotFound, Unsupported
+from oddaemon.domain.link import LinkState
 from oddaemon.domain.types import JobNumber, NodeId, Seconds
 from oddaemon.domain.user import Principal
 from oddaemon.services.batches import MAX_ITEMS, Chosen, Outcome
@@ -197,8 +198,13 @@ class ControlService(pb.ControlServiceBase):
         return pb.CreateLinksResponse(links=[wire.link_message(view) for view in made])
 
     async def list_links(self, message: pb.ListLinksRequest) -> pb.ListLinksResponse:
+        try:
+            state = wire.link_state(message.state)
+        except ValueError as error:
+            problem = f"{message.state[:40]!r} is no state of a link"
+            raise InvalidArgument(problem, field="state", hint=", ".join(LinkState)) from error
         page = await self._parts.links.page(
-            caller(), id=message.job or None, offset=message.offset, limit=message.limit or 100
+            caller(), id=message.job or None, offset=message.offset, limit=message.limit or 100, state=state
         )
         return pb.ListLinksResponse(links=[wire.link_message(view) for view in page.rows], total=page.total)
 

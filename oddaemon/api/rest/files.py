@@ -13,7 +13,7 @@ from oddaemon.api.rest.jobs import File, shown_file
 from oddaemon.api.rest.models import Model, Nothing, PageQuery
 from oddaemon.api.rest.routes import PUBLIC, Answer, Call, Page, Routes
 from oddaemon.domain.errors import LimitExceeded, NodeUnavailable, NotFound, NotReady, StorageMissing
-from oddaemon.domain.link import LONGEST_LINK, LinkKind
+from oddaemon.domain.link import LONGEST_LINK, LinkKind, LinkState
 from oddaemon.domain.types import Seconds
 from oddaemon.domain.user import Scope
 from oddaemon.services.links import MOST_USES
@@ -41,6 +41,7 @@ class LinkRequest(Model):
 
 class Link(Model):
     id: UUID
+    state: LinkState
     job: int | None = Field(description="null: the job is gone.")
     index: int = Field(description="Of the file; 0 for a folder or playlist.")
     path: str
@@ -84,6 +85,7 @@ class TokenPath(Model):
 
 class LinksQuery(PageQuery):
     job: str = Field(default="", max_length=80, description="Of this download alone.")
+    state: LinkState | None = Field(default=None, description="Those alone that are in it now.")
 
 
 class RevokeQuery(Model):
@@ -98,7 +100,7 @@ def _link(view: LinkView) -> Link:
     message = link_message(view)
     link = view.link
     return Link(
-        id=link.id, job=message.job or None, index=message.index, path=message.path, kind=link.kind,
+        id=link.id, state=view.state, job=message.job or None, index=message.index, path=message.path, kind=link.kind,
         url=message.url or None, node=message.node, size=message.size, content_type=message.content_type or None,
         created_at=link.created_at, expires_at=link.expires_at, revoked_at=link.revoked_at,
         access_count=message.access_count, bytes_served=message.bytes_served, max_uses=message.max_uses,
@@ -143,7 +145,9 @@ async def make_links(call: Call[JobPath, Nothing, LinkRequest]) -> list[Link]:
 async def list_links(call: Call[Nothing, LinksQuery, Nothing]) -> Page[Link]:
     """Newest first; those of one download oldest first. Without their URLs."""
     query = call.query
-    page = await call.parts.links.page(call.who, id=query.job or None, offset=query.offset, limit=query.per_page)
+    page = await call.parts.links.page(
+        call.who, id=query.job or None, offset=query.offset, limit=query.per_page, state=query.state
+    )
     return Page(rows=[_link(view) for view in page.rows], total=page.total, query=query)
 
 

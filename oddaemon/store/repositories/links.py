@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from oddaemon.domain.link import Link, LinkKind
+from oddaemon.domain.link import Link, LinkKind, LinkState
 from oddaemon.domain.types import Bytes, EntryId, JobId, LinkId, NodeId, ReplicaId, UserId
 from oddaemon.ports.store import Page
 from oddaemon.store.repositories.portable import MAX_INT
@@ -39,12 +39,28 @@ _SELECT = sa.select(*raw_columns(*COLUMNS))
 _BY_ID = _SELECT.where(_C.id == sa.bindparam("row_id"))
 _LISTED = _SELECT.where(_C.job_removed.is_(sa.false()))
 _OF_JOB = _LISTED.where(_C.job_id == sa.bindparam("of_job")).order_by(_C.created_at, _C.id)
-_PAGE = (
-    _LISTED.order_by(_C.created_at.desc(), _C.id.desc()).offset(sa.bindparam("skip")).limit(sa.bindparam("most"))
-)
-_PAGE_OF = _PAGE.where(_C.user_id == sa.bindparam("of_user"))
 _COUNT = sa.select(sa.func.count()).select_from(download_links).where(_C.job_removed.is_(sa.false()))
-_COUNT_OF = _COUNT.where(_C.user_id == sa.bindparam("of_user"))
+_EXPIRED = _C.expires_at <= sa.bindparam("now", type_=_C.expires_at.type)
+_IN_STATE: Mapping[LinkState | None, sa.ColumnElement[bool]] = {
+    None: sa.true(),
+    LinkState.REVOKED: _C.revoked_at.is_not(None),
+    LinkState.EXPIRED: _C.revoked_at.is_(None) & _EXPIRED,
+    LinkState.USED_UP: _C.revoked_at.is_(None) & ~_EXPIRED & (_C.uses_left == 0),
+    LinkState.LIVE: _C.revoked_at.is_(None) & ~_EXPIRED & (_C.uses_left.is_(None) | (_C.uses_left > 0)),
+}
+"""As `Link.state`."""
+
+
+def _pages(state: LinkState | None, *, of_user: bool) -> tuple[sa.Executable, sa.Executable]:
+    wanted = _IN_STATE[state]
+    if of_user:
+        wanted &= _C.user_id == sa.bindparam("of_user")
+    newest = _LISTED.where(wanted).order_by(_C.created_at.desc(), _C.id.desc())
+    return newest.offset(sa.bindparam("skip")).limit(sa.bindparam("most")), _COUNT.where(wanted)
+
+
+_PAGES = {(state, of_user): _pages(state, of_user=of_user) for state in _IN_STATE for of_user in (False, True)}
+"""The page, and how many there are."""
 _INSERT = sa.insert(download_links)
 _REVOKE = (
     sa.update(download_links)
@@ -147,11 +163,15 @@ class SqlLinks:
     def of_job(self, job_id: JobId) -> Sequence[Link]:
         return self._many(_OF_JOB, {"of_job": job_id})
 
-    def of_user(self, user_id: UserId | None, *, offset: int, limit: int) -> Page[Link]:
-        whose = {} if user_id is None else {"of_user": user_id}
-        total = self._scope.number(_COUNT_OF if whose else _COUNT, whose)
+    def of_user(
+        self, user_id: UserId | None, *, now: datetime, offset: int, limit: int, state: LinkState | None = None
+    ) -> Page[Link]:
+        page, count = _PAGES[state, user_id is not None]
+        wanted: dict[str, Any] = {} if user_id is None else {"of_user": user_id}
+        if state not in (None, LinkState.REVOKED):
+            wanted["now"] = now
         window = {"skip": min(max(offset, 0), MAX_INT), "most": min(max(limit, 0), MAX_INT)}
-        return Page(rows=self._many(_PAGE_OF if whose else _PAGE, {**whose, **window}), total=total)
+        return Page(rows=self._many(page, {**wanted, **window}), total=self._scope.number(count, wanted))
 
     def alive(self, user_id: UserId | None, now: datetime) -> Sequence[LinkId]:
         whose = {} if user_id is None else {"of_user": user_id}

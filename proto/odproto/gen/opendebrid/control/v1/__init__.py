@@ -1004,6 +1004,11 @@ class Link(betterproto2.Message):
     empty: from everywhere
     """
 
+    state: "str" = betterproto2.field(18, betterproto2.TYPE_STRING)
+    """
+    live, used_up, expired, revoked
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "Link", Link)
 
@@ -1170,6 +1175,11 @@ class ListLinksRequest(betterproto2.Message):
     offset: "int" = betterproto2.field(2, betterproto2.TYPE_UINT32)
 
     limit: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+    state: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    empty: whatever it is
+    """
 
 
 default_message_pool.register_message("opendebrid.control.v1", "ListLinksRequest", ListLinksRequest)
