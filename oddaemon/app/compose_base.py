@@ -18,7 +18,7 @@ from oddaemon.ports.clock import Clock
 from oddaemon.ports.metrics import MetricSource
 from oddaemon.services.runtime_settings import RuntimeSettings
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 
 
 @dataclass(slots=True)

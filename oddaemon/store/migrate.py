@@ -21,9 +21,9 @@ from oddaemon.store.lock import StoreLock
 from oddaemon.store.repositories.settings import read_settings
 from oddaemon.store.schema import change_schema, looking_at, read_revision, revision_of, translated
 from oddaemon.store.scope import EVENT_SEQ, JOB_NUMBER, REV
+from oddaemon.store.sql_store import Publish, SqlStore
 from oddaemon.store.tables import HEAD, counters, events, jobs
 from oddaemon.store.transfer import to_file
-from oddaemon.store.unit_of_work import Publish, SqlStore
 
 log = logging.getLogger(__name__)
 

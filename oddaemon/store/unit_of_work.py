@@ -1,8 +1,7 @@
-"""Transactions, and the store that runs works in them.
+"""The units of work of the one thread that writes.
 
-One thread writes. It takes all works that are waiting and runs them in one transaction, each in a savepoint of its own,
-so that they share one commit and its wait for the disk. Threads of their own read, each from one state of the database,
-and never wait for the writer.
+It takes all works that are waiting and runs them in one transaction, so that they share one commit and its wait for the
+disk. One that fails after it has written takes the others with it: then all run again, with a savepoint before each.
 """
 
 from __future__ import annotations
@@ -11,84 +10,35 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
-from oddaemon.domain.errors import StoreError, StoreLocked, StoreUnavailable
+from oddaemon.domain.errors import StoreError, StoreUnavailable
 from oddaemon.domain.events import Event
 from oddaemon.ports.store import Transaction
 from oddaemon.store import quarantine
 from oddaemon.store.database import BUSY_TIMEOUT, is_away, is_statements_own, is_transient, store_error
 from oddaemon.store.marks import mark_commit, was_stored
-from oddaemon.store.repositories.cache import SqlCache, write_touches
-from oddaemon.store.repositories.credentials import SqlApiKeys, SqlInvitations, SqlSessions
-from oddaemon.store.repositories.events import SqlEvents, write_events
-from oddaemon.store.repositories.jobs import SqlJobs
-from oddaemon.store.repositories.keyed_adds import SqlKeyedAdds
-from oddaemon.store.repositories.links import SqlLinks
-from oddaemon.store.repositories.materials import SqlMaterials
-from oddaemon.store.repositories.nodes import SqlNodes
-from oddaemon.store.repositories.served import SqlServed
-from oddaemon.store.repositories.settings import SqlSecrets, SqlSettings
-from oddaemon.store.repositories.users import SqlUsers
+from oddaemon.store.repositories.cache import write_touches
+from oddaemon.store.repositories.events import write_events
 from oddaemon.store.scope import Counters, Kept, Scope, Suspect
+from oddaemon.store.transaction import SqlTransaction
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Work = Callable[[Transaction], T]
-Publish = Callable[[Sequence[Event]], None]
 
-MAX_BATCH = 100
-"""Works in one commit."""
-PAGES_KEPT = 256
-"""Free pages of a SQLite file that are left for what comes next."""
-PAGES_AT_ONCE = 256
-"""How many are given back in one commit: a megabyte, in some milliseconds."""
 RETRY_WAITS = (0.05, 0.1, 0.2, 0.4)
 """Seconds before a transaction that the database turned away is tried again."""
 LEARN_SECONDS = 10.0
 """For a database to come back and say whether a commit happened that it did not answer."""
-KEEP_SECONDS = 5.0
-"""Between two looks at whether the store's lock is still held."""
 
 
-class SqlTransaction:
-    """Meets ports.store.Transaction."""
-
-    __slots__ = (
-        "api_keys", "cache", "events", "invitations", "jobs", "keyed_adds", "links", "materials", "nodes", "scope",
-        "secrets", "served", "sessions", "settings", "users",
-    )  # fmt: skip
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self.jobs = SqlJobs(scope)
-        self.cache = SqlCache(scope)
-        self.materials = SqlMaterials(scope)
-        self.users = SqlUsers(scope)
-        self.api_keys = SqlApiKeys(scope)
-        self.sessions = SqlSessions(scope)
-        self.invitations = SqlInvitations(scope)
-        self.links = SqlLinks(scope)
-        self.served = SqlServed(scope)
-        self.settings = SqlSettings(scope)
-        self.secrets = SqlSecrets(scope)
-        self.events = SqlEvents(scope)
-        self.nodes = SqlNodes(scope)
-        self.keyed_adds = SqlKeyedAdds(scope)
-
-    def quarantined(self) -> int:
-        return quarantine.count(self.scope)
-
-
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """A work on its way, and what came of it."""
 
     __slots__ = ("error", "future", "suspects", "value", "work")
@@ -99,6 +49,18 @@ class _Call(Generic[T]):
         self.value: T | None = None
         self.error: BaseException | None = None
         self.suspects: list[Suspect] = []
+
+    def answer(self, failure: BaseException | None) -> None:
+        """Tells the caller, on its loop. `failure` is the whole batch's."""
+        error = failure or self.error
+        if self.future.done():  # its caller has gone
+            return
+        if error is None:
+            self.future.set_result(cast("T", self.value))
+        elif isinstance(error, StopIteration | asyncio.CancelledError):  # neither can be handed on by a future
+            self.future.set_exception(RuntimeError(f"a work on the store raised {type(error).__name__}"))
+        else:
+            self.future.set_exception(error)
 
 
 class _Savepoint:
@@ -132,7 +94,7 @@ class _Savepoint:
         self._connection.exec_driver_sql(statement)
 
 
-class _Writer:
+class Writer:
     """Runs batches of works. Lives in the writer's thread only."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -142,7 +104,7 @@ class _Writer:
         self.access_rev = 0
         self.content_rev = 0
 
-    def run(self, calls: Sequence[_Call[Any]]) -> list[Event]:
+    def run(self, calls: Sequence[Call[Any]]) -> list[Event]:
         """Every call has its outcome afterwards; the events of those that succeeded, in commit order."""
         try:
             return self._patiently(calls)
@@ -178,7 +140,7 @@ class _Writer:
             self._roll_back()
             raise
 
-    def _patiently(self, calls: Sequence[_Call[Any]]) -> list[Event]:
+    def _patiently(self, calls: Sequence[Call[Any]]) -> list[Event]:
         for wait in RETRY_WAITS:
             try:
                 return self._once(calls)
@@ -223,34 +185,46 @@ class _Writer:
             self._connection = self._engine.connect()
         return self._connection
 
-    def _once(self, calls: Sequence[_Call[Any]], *, careful: bool = False) -> list[Event]:
+    def _once(self, calls: Sequence[Call[Any]], *, careful: bool = False) -> list[Event]:
         """`careful`: with a savepoint before each work, for one of them will fail after it has changed something.
         Savepoints cost a statement each, and such works are rare."""
         connection = self._connected()
-        mark = 0
         try:
             transaction = connection.begin()
             counters = Counters(connection, self._kept)
-            savepoint = _Savepoint(connection, counters) if careful else None
-            events: list[Event] = []
-            for call in calls:
-                writes = counters.writes
-                events += self._work(connection, counters, call, savepoint)
-                if call.error is not None and counters.writes > writes and savepoint is None and len(calls) > 1:
-                    # nothing but the whole transaction can be taken back
-                    self._take_back(transaction)
-                    return self._once(calls, careful=True)
+            events = self._works(connection, counters, calls, careful=careful)
+            if events is None:
+                # nothing but the whole transaction can be taken back
+                self._take_back(transaction)
+                return self._once(calls, careful=True)
             if all(call.error is not None for call in calls):
                 self._take_back(transaction)
                 return []
             write_events(connection, counters)
             write_touches(connection, counters)
             counters.flush()
-            if connection.dialect.name == "postgresql":
-                mark = mark_commit(connection)
+            mark = mark_commit(connection) if connection.dialect.name == "postgresql" else 0
         except BaseException:
             self._roll_back()
             raise
+        self._commit(transaction, mark, events)
+        self._note_changes(connection, counters)
+        return events
+
+    def _works(
+        self, connection: sa.Connection, counters: Counters, calls: Sequence[Call[Any]], *, careful: bool
+    ) -> list[Event] | None:
+        """Runs each work. None: one of several failed after it had changed something, and there is no savepoint."""
+        savepoint = _Savepoint(connection, counters) if careful else None
+        events: list[Event] = []
+        for call in calls:
+            writes = counters.writes
+            events += self._work(connection, counters, call, savepoint)
+            if call.error is not None and counters.writes > writes and savepoint is None and len(calls) > 1:
+                return None
+        return events
+
+    def _commit(self, transaction: sa.RootTransaction, mark: int, events: list[Event]) -> None:
         try:
             transaction.commit()
         except sa.exc.DBAPIError as error:
@@ -261,13 +235,15 @@ class _Writer:
         except BaseException:
             self._roll_back()
             raise
+
+    def _note_changes(self, connection: sa.Connection, counters: Counters) -> None:
+        """After a commit."""
         if counters.access_changed:
             self.access_rev += 1
         if counters.content_changed:
             self.content_rev += 1
         if counters.erased and connection.dialect.name == "sqlite":
             self._empty_log(connection)
-        return events
 
     def _empty_log(self, connection: sa.Connection) -> None:
         """Erased secrets still stand in the write-ahead log. A reader that needs it puts this off to the next
@@ -279,7 +255,7 @@ class _Writer:
             driver.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}").close()
 
     def _work(
-        self, connection: sa.Connection, counters: Counters, call: _Call[Any], savepoint: _Savepoint | None
+        self, connection: sa.Connection, counters: Counters, call: Call[Any], savepoint: _Savepoint | None
     ) -> Iterable[Event]:
         """Runs one work. Raises only what ends the whole transaction."""
         call.value, call.error, call.suspects = None, None, []
@@ -342,203 +318,6 @@ class _CommitLost(Exception):
         self.events = events
 
 
-class SqlStore:
-    """Meets ports.store.Store. Made by `migrate.open_store`, and used from the event loop that it was made in."""
-
-    def __init__(
-        self, *, writer: sa.Engine, reader: sa.Engine, readers: int, publish: Publish,
-        released: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
-        """`readers`: reads at a time. `released` is called when everything is closed."""
-        self._loop = asyncio.get_running_loop()
-        self._publish = publish
-        self._released = released
-        self._writer = _Writer(writer)
-        self._reader = reader
-        self._writing = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._reading = ThreadPoolExecutor(readers, thread_name_prefix="store-reader")
-        self._waiting: deque[_Call[Any]] = deque()
-        self._busy = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._closing = False
-        self._shutting = asyncio.Lock()
-        self._shut = False
-        self._reported: set[Suspect] = set()
-        self.observe: Callable[[str, float], None] = lambda kind, seconds: None
-        """Told of each `read` and `write`, and how long it took."""
-
-    @property
-    def kind(self) -> str:
-        """`sqlite` or `postgresql`."""
-        return self._writer.dialect
-
-    @property
-    def access_rev(self) -> int:
-        return self._writer.access_rev
-
-    @property
-    def content_rev(self) -> int:
-        return self._writer.content_rev
-
-    async def write(self, work: Work[T]) -> T:
-        if self._closing:
-            raise StoreError("the store is closed")
-        began = time.perf_counter()
-        try:
-            return await self._enqueue(work)
-        finally:
-            self.observe("write", time.perf_counter() - began)
-
-    async def read(self, work: Work[T]) -> T:
-        if self._closing:
-            raise StoreError("the store is closed")
-        began = time.perf_counter()
-        try:
-            value, suspects = await self._loop.run_in_executor(self._reading, self._read, work)
-        finally:
-            self.observe("read", time.perf_counter() - began)
-        self._settle(suspects)
-        return cast("T", value)
-
-    async def tidy(self) -> None:
-        while await self.write(_give_back):
-            pass
-
-    async def keep(self) -> None:
-        if self.kind == "sqlite":
-            return  # the lock is a file's, and held until `close`
-        away = False
-        while True:
-            await asyncio.sleep(KEEP_SECONDS)
-            try:
-                await self._loop.run_in_executor(self._writing, self._writer.keep)
-            except StoreLocked:
-                raise
-            except (sa.exc.SQLAlchemyError, StoreError) as error:
-                away = True
-                log.warning("the database is away", extra={"action": "store.away", "error": str(error)[:500]})
-            else:
-                if away:
-                    log.info("the database is back", extra={"action": "store.back"})
-                away = False
-
-    async def close(self) -> None:
-        self._closing = True
-        await self._idle.wait()
-        async with self._shutting:
-            if not self._shut:
-                self._shut = True
-                await asyncio.to_thread(self._shut_down)
-
-    def _read(self, work: Work[Any]) -> tuple[Any, list[Suspect]]:
-        """In a reader's thread. A connection that breaks meanwhile costs a second reading, no more."""
-        try:
-            try:
-                return self._read_once(work)
-            except sa.exc.DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-                return self._read_once(work)
-        except sa.exc.SQLAlchemyError as error:
-            raise store_error(error) from error
-
-    def _read_once(self, work: Work[Any]) -> tuple[Any, list[Suspect]]:
-        with self._reader.connect() as connection:
-            transaction = connection.begin()
-            scope = Scope(connection)
-            try:
-                return work(SqlTransaction(scope)), scope.suspects
-            finally:
-                transaction.rollback()
-
-    def _enqueue(self, work: Work[T]) -> asyncio.Future[T]:
-        call: _Call[T] = _Call(work, self._loop.create_future())
-        self._waiting.append(call)
-        if not self._busy:
-            self._pump()
-        return call.future
-
-    def _pump(self) -> None:
-        """Hands the next batch to the writer's thread, if there is one."""
-        calls: list[_Call[Any]] = []
-        while self._waiting and len(calls) < MAX_BATCH:
-            call = self._waiting.popleft()
-            if not call.future.done():  # else its caller gave up before it began
-                calls.append(call)
-        self._busy = bool(calls)
-        if not calls:
-            self._idle.set()
-            return
-        self._idle.clear()
-        running = self._loop.run_in_executor(self._writing, self._writer.run, calls)
-        running.add_done_callback(partial(self._finish, calls))
-
-    def _finish(self, calls: Sequence[_Call[Any]], running: asyncio.Future[list[Event]]) -> None:
-        """On the loop: the batch is durable, or has failed."""
-        error = StoreError("the store was stopped") if running.cancelled() else running.exception()
-        events = running.result() if error is None else []
-        if events:
-            try:
-                self._publish(events)
-            except Exception:
-                log.exception("events could not be published", extra={"action": "store.publish"})
-        for call in calls:
-            _resolve(call, error)
-            self._settle(call.suspects)
-        self._pump()
-
-    def _settle(self, suspects: Iterable[Suspect]) -> None:
-        """Has damaged rows that a read met put away. Nobody waits for it."""
-        fresh = [suspect for suspect in suspects if suspect not in self._reported]
-        if not fresh or self._closing:
-            return
-        self._reported.update(fresh)
-        for suspect in fresh:
-            self._enqueue(partial(_put_away, suspect)).add_done_callback(_log_failure)
-
-    def _shut_down(self) -> None:
-        """In a thread, when nothing is queued."""
-        try:
-            self._reading.shutdown(wait=True)
-            self._writing.shutdown(wait=True)
-            self._writer.close()
-            self._reader.dispose()
-        finally:
-            self._released()
-
-
-def _give_back(tx: Transaction) -> bool:
-    """Some of the file's free pages; whether there are more than are worth keeping. PostgreSQL does it by itself."""
-    scope = cast("SqlTransaction", tx).scope
-    if scope.dialect != "sqlite":
-        return False
-    connection = scope.connection.connection
-    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    going = min(free - PAGES_KEPT, PAGES_AT_ONCE)
-    for _ in range(going):
-        # one page each: the driver takes a single step of a statement that has no columns
-        connection.execute("PRAGMA incremental_vacuum(1)").close()
-    return bool(free - PAGES_KEPT > PAGES_AT_ONCE)
-
-
-def _put_away(suspect: Suspect, tx: Transaction) -> None:
-    quarantine.settle(cast("SqlTransaction", tx).scope, suspect)
-
-
-def _resolve(call: _Call[Any], failure: BaseException | None) -> None:
-    future = call.future
-    error = failure or call.error
-    if future.done():  # its caller has gone
-        return
-    if error is None:
-        future.set_result(call.value)
-    elif isinstance(error, StopIteration | asyncio.CancelledError):  # neither can be handed on by a future
-        future.set_exception(RuntimeError(f"a work on the store raised {type(error).__name__}"))
-    else:
-        future.set_exception(error)
-
-
 def _for_caller(error: BaseException) -> BaseException:
     """What a work's own error becomes: a driver's error is translated, any other is handed on."""
     if not isinstance(error, sa.exc.SQLAlchemyError):
@@ -546,10 +325,3 @@ def _for_caller(error: BaseException) -> BaseException:
     told = store_error(error)
     told.__cause__ = error
     return told
-
-
-def _log_failure(future: asyncio.Future[None]) -> None:
-    if not future.cancelled() and (error := future.exception()) is not None:
-        log.error(
-            "a damaged row could not be put away", extra={"action": "store.quarantine", "error": str(error)}
-        )

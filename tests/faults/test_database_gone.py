@@ -17,10 +17,10 @@ from oddaemon.domain.events import Event, JobCreated
 from oddaemon.domain.types import JobNumber
 from oddaemon.domain.user import User
 from oddaemon.ports.store import Query, Transaction
-from oddaemon.store import database, server, unit_of_work
+from oddaemon.store import database, server, sql_store, unit_of_work
 from oddaemon.store.database import parse_target
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.store_contract import Gate, bump, count_of
 from oddaemon.testing.store_samples import NOW, a_job, a_user
 from tests.support.postgres import Server, running_server
@@ -290,7 +290,7 @@ async def test_a_daemon_that_was_replaced_can_store_nothing(
     postgres: str, proxy: Proxy, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "LOCK_PATIENCE", 0.2)
-    monkeypatch.setattr(unit_of_work, "KEEP_SECONDS", 0.1)
+    monkeypatch.setattr(sql_store, "KEEP_SECONDS", 0.1)
     keeping = asyncio.ensure_future(store.keep())
     await store.write(add)
     await asyncio.to_thread(proxy.refuse)
@@ -341,7 +341,7 @@ async def test_the_lock_is_taken_again_without_a_write(
     postgres: str, proxy: Proxy, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "LOCK_PATIENCE", 0.1)
-    monkeypatch.setattr(unit_of_work, "KEEP_SECONDS", 0.05)
+    monkeypatch.setattr(sql_store, "KEEP_SECONDS", 0.05)
     keeping = asyncio.ensure_future(store.keep())
     try:
         await store.write(add)

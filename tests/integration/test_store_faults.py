@@ -27,7 +27,7 @@ from oddaemon.domain.user import Role, User
 from oddaemon.ports.store import Material, Query, Transaction
 from oddaemon.services.operator import ensure_admin
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.store_contract import bump, count_of
 from oddaemon.testing.store_samples import (
     ARIA2,

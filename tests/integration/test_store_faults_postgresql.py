@@ -22,7 +22,7 @@ from oddaemon.domain.types import Bytes
 from oddaemon.domain.user import Role
 from oddaemon.ports.store import Query, Transaction
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.store_contract import bump
 from oddaemon.testing.store_samples import NOW, a_full_job, a_job, a_replica, a_user, an_entry
 from tests.integration.test_store_faults import KILLED_PROGRAM

@@ -19,7 +19,7 @@ from oddaemon.domain.user import User
 from oddaemon.ports.store import Material, Query, Transaction
 from oddaemon.services.ids import new_entry_id, new_job_id
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.store_samples import ARIA2, NOW, a_job, a_user
 from tests.support.postgres import running_server
 

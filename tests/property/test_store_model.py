@@ -31,7 +31,7 @@ from oddaemon.domain.types import Bytes, EngineName, JobId
 from oddaemon.domain.user import User
 from oddaemon.ports.store import Query, Transaction
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.store_samples import NOW, a_job, a_user
 from tests.support.postgres import Databases
 

@@ -21,7 +21,7 @@ from oddaemon.app.plugins import PluginTable
 from oddaemon.app.singleton import open_control_socket
 from oddaemon.domain.user import Principal, Proof, Role, UserLimits
 from oddaemon.storage.local import LocalStorage
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from tests.support.core import House
 
 QUICK = {

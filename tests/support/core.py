@@ -27,7 +27,7 @@ from oddaemon.services.operator import ensure_admin
 from oddaemon.services.views import AddOrder, JobView
 from oddaemon.storage.local import LocalStorage
 from oddaemon.store.migrate import open_store
-from oddaemon.store.unit_of_work import SqlStore
+from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.fakes import FakeSupervisor, RecordingBus
 from tests.support.wait import until
 
