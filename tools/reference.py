@@ -16,8 +16,8 @@ from oddaemon.api.rest.envelope import HttpCode
 from oddaemon.api.rest.openapi import document
 from oddaemon.app.exit_codes import ExitCode
 from oddaemon.app.plugins import ENGINES, LOAD_BALANCERS, ON_BY_DEFAULT, SECTIONS, STORAGE, PluginTable
-from oddaemon.app.setting_keys import Key, attribute_docs, core_keys, enabled_key, plugin_keys
-from oddaemon.app.settings import REFUSED, Settings
+from oddaemon.app.setting_keys import REFUSED, Key, attribute_docs, core_keys, enabled_key, plugin_keys
+from oddaemon.app.settings import Settings
 from oddaemon.app.units import show_duration, show_size
 from oddaemon.domain import errors as domain_errors
 from oddaemon.domain.events import EVENT_TYPES, Event

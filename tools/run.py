@@ -18,7 +18,8 @@ from tempfile import TemporaryDirectory
 from ending import Stopped, end_on_signals, stop
 from odproto.endpoint import default_socket_paths
 
-from oddaemon.app.load_settings import BadSettings, load
+from oddaemon.app.given import BadSettings
+from oddaemon.app.load_settings import load
 from oddaemon.app.paths import resolve_paths
 from oddaemon.app.singleton import running_pid
 

@@ -16,7 +16,7 @@ from oddaemon.app.exit_codes import ExitCode, classify
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from oddaemon.app.load_settings import Loaded
+    from oddaemon.app.loaded import Loaded
 
 EPILOG = """\
 settings: defaults < stored (odctl settings) < config file < environment (OD_…, DATABASE_URL) < flags
@@ -86,7 +86,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _load(options: argparse.Namespace) -> Loaded | None:
     """The settings, or None after every mistake has been told."""
-    from oddaemon.app.load_settings import BadSettings, load
+    from oddaemon.app.given import BadSettings
+    from oddaemon.app.load_settings import load
 
     flags: dict[str, str] = {}
     for item in options.opt_set:

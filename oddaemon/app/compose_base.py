@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from oddaemon.app.current_settings import Current
-from oddaemon.app.load_settings import Loaded
+from oddaemon.app.loaded import Loaded
 from oddaemon.app.paths import Paths, store_location
 from oddaemon.app.setting_specs import check_together, fixed_settings, setting_specs
 from oddaemon.app.system_clock import SystemClock

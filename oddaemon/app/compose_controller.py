@@ -21,7 +21,7 @@ from oddaemon.app.compose_node import Node, build_node, make_state_dirs, plugin_
 from oddaemon.app.compose_rest import HttpListener, RestFace, import_rest, listen_http, rest_server
 from oddaemon.app.compose_services import build_services
 from oddaemon.app.current_settings import Current, Reload
-from oddaemon.app.load_settings import Loaded
+from oddaemon.app.loaded import Loaded
 from oddaemon.app.logs import Logs
 from oddaemon.app.paths import Paths
 from oddaemon.app.plugins import SUBSCRIBERS, Plugins, load_plugins

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
 
 from oddaemon.app.exit_codes import ExitCode, StartFailed
-from oddaemon.app.load_settings import Loaded
+from oddaemon.app.loaded import Loaded
 from oddaemon.app.paths import Paths
 from oddaemon.app.plugins import ENGINES, STORAGE, SUBSCRIBERS, Plugins
 from oddaemon.domain.errors import OpenDebridError

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oddaemon.app.load_settings import Loaded, differences
+from oddaemon.app.loaded import Loaded, differences
 from oddaemon.app.setting_specs import fixed_settings
 from oddaemon.app.settings import Settings
 from oddaemon.app.tls import Certificate

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 from oddaemon.app.compose_controller import Controller, compose_controller
 from oddaemon.app.exit_codes import ExitCode
-from oddaemon.app.load_settings import Loaded
+from oddaemon.app.loaded import Loaded
 from oddaemon.app.logs import Logs
 from oddaemon.app.paths import resolve_paths
 from oddaemon.app.sd_notify import Notifier

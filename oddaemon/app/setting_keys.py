@@ -17,13 +17,32 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, create_model
 from pydantic.fields import FieldInfo
 
 from oddaemon.app.plugins import ON_BY_DEFAULT, SECTIONS
-from oddaemon.app.settings import ALIASES, Section, Settings, field_kind
+from oddaemon.app.setting_fields import Section
+from oddaemon.app.settings import Settings
 from oddaemon.app.units import parse_duration, parse_size, split_list
 from oddaemon.domain.types import Bytes, BytesPerSecond, Seconds
 from oddaemon.ports.plugin import Plugin
 
 MASK = "***"
 PREFIX = "OD_"
+
+REFUSED: dict[str, str] = {
+    "engines.aria2.rpc_url": "the daemon starts an aria2c of its own, on a port that the system chooses",
+    "engines.aria2.rpc_secret": "the daemon makes a new secret for each start of its own aria2c",
+    "engines.aria2.download_dir": "all engines share node.download_dir",
+    "engines.ytdlp.binary": "yt-dlp is a library that the daemon brings along, not a program on PATH",
+    "engines.ytdlp.download_dir": "all engines share node.download_dir",
+    "auth.admin_password": "the operator is admin through the control socket and needs no password",
+    "node.worker_auth_token": "workers join with a token that is made for each of them",
+}
+"""Keys of earlier plans that do not exist, and why."""
+
+ALIASES: dict[str, str] = {
+    "database.url": "DATABASE_URL",
+    "controller.grpc_endpoint": "CONTROLLER_URL",
+    "controller.auth_token": "CONTROLLER_TOKEN",
+}
+"""Keys whose variable has a name without prefix; the one with prefix does not exist: one name per key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,13 +161,29 @@ def _key(path: str, info: FieldInfo) -> Key:
     return Key(
         path=path,
         variable=variable_of(path),
-        kind=field_kind(info.annotation),
+        kind=_kind(info.annotation),
         default=json_value(info.get_default(call_default_factory=True)),
         description=info.description or "",
         choices=tuple(map(str, get_args(info.annotation))) if get_origin(info.annotation) is Literal else (),
         live=bool(extra.get("live")),
         secret=secret,
     )
+
+
+def _kind(annotation: Any) -> str:
+    """The type of a setting as faces show it: bool, int, size, duration, enum, list or text."""
+    text = str(annotation)
+    if annotation is bool:
+        return "bool"
+    if "Bytes" in text:
+        return "size"
+    if "Seconds" in text:
+        return "duration"
+    if annotation in (int, float):
+        return "int" if annotation is int else "number"
+    if "Literal" in text:
+        return "enum"
+    return "list" if "tuple" in text or "list" in text else "text"
 
 
 def _readable(hint: Any) -> Any:

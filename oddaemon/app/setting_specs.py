@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from oddaemon.app.load_settings import Loaded, Origin
+from oddaemon.app.given import Origin
+from oddaemon.app.loaded import Loaded
 from oddaemon.app.plugins import LOAD_BALANCERS
 from oddaemon.app.setting_keys import Key, json_value
 from oddaemon.app.settings import Settings

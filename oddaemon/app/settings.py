@@ -6,62 +6,22 @@ root hands each the few values that it needs.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from ipaddress import ip_network
-from typing import Annotated, Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from oddaemon.app.units import parse_duration, parse_size, split_list
-from oddaemon.domain.link import LONGEST_LINK
-from oddaemon.domain.types import Bytes, Seconds
-
-
-def absolute(value: str) -> str:
-    if not value:
-        return value
-    if "\0" in value:
-        raise ValueError("a path holds no NUL")
-    path = os.path.expanduser(value)
-    if not os.path.isabs(path):
-        raise ValueError("give an absolute path: a service has no current folder to count from")
-    return os.path.normpath(path)
-
-
-Size = Annotated[Bytes, BeforeValidator(parse_size)]
-Duration = Annotated[Seconds, BeforeValidator(parse_duration)]
-TextList = Annotated[tuple[str, ...], BeforeValidator(split_list)]
-AbsolutePath = Annotated[str, AfterValidator(absolute)]
-"""Empty, or an absolute path; a leading ~ is the user's home."""
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-LIVE: dict[str, Any] = {"live": True}
-"""Marks a field that `odctl settings set` and a reload change while the daemon runs."""
-
+from oddaemon.app.limit_settings import LimitSettings
+from oddaemon.app.setting_fields import LIVE, AbsolutePath, Duration, Port, Section, TextList
+from oddaemon.domain.types import Seconds
 
 _NODE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _MODE = re.compile(r"0?[0-7]{3}")
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
-MIB = 2**20
-
-
-class Section(BaseModel):
-    """Unknown keys are mistakes; a value never changes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class ServerSettings(Section):
@@ -334,124 +294,6 @@ class SchedulerSettings(Section):
     )
 
 
-class LimitSettings(Section):
-    """What may not be exceeded. Where 0 means "no limit" the description says so."""
-
-    min_disk_free: Size = Field(
-        default=Bytes(2**30),
-        description="The reserve: free space that downloads leave on the download disk.",
-        json_schema_extra=LIVE,
-    )
-    resume_free: Size = Field(
-        default=Bytes(0),
-        description="How far above the reserve the free space has to come before downloads that a full disk stopped go "
-        "on. 0: a quarter of the reserve.",
-        json_schema_extra=LIVE,
-    )
-    per_user_concurrent: int = Field(
-        default=5,
-        ge=1,
-        le=100_000,
-        description="Jobs of one user that run at the same time; a job that joined a running download counts, too.",
-        json_schema_extra=LIVE,
-    )
-    per_node_concurrent: int = Field(
-        default=10,
-        ge=1,
-        le=100_000,
-        description="Downloads that run at the same time on one node.",
-        json_schema_extra=LIVE,
-    )
-    jobs_per_user: int = Field(
-        default=0,
-        ge=0,
-        description="Unfinished jobs that one user may have. 0: no limit.",
-        json_schema_extra=LIVE,
-    )
-    max_download_size: Size = Field(
-        default=Bytes(0), description="Largest download, wanted files together. 0: no limit.", json_schema_extra=LIVE
-    )
-    storage_per_user: Size = Field(
-        default=Bytes(0),
-        description="What one user's jobs may take on the download disks. An add that would take more is refused, a "
-        "download that turns out to waits; nothing is deleted. 0: no limit.",
-        json_schema_extra=LIVE,
-    )
-    storage_shared: Literal["full", "split"] = Field(
-        default="full",
-        description="How content that several users have is charged: full, to each of them; split, among those who "
-        "have the same file.",
-        json_schema_extra=LIVE,
-    )
-    served_per_day: Size = Field(
-        default=Bytes(0),
-        description="What the links of one user may give on one day, which begins at 00:00 UTC. When it is used up "
-        "they answer 429 until the next one, and what is being fetched ends within seconds. 0: no limit.",
-        json_schema_extra=LIVE,
-    )
-    requests_per_minute: int = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        description="Requests of one user in any 60 seconds, over REST and the control API together; the operator on "
-        "the control socket is never refused. 0: no limit.",
-        json_schema_extra=LIVE,
-    )
-    link_expiry: Duration = Field(
-        default=Seconds(3600), gt=0, description="How long a link works by default.", json_schema_extra=LIVE
-    )
-    link_expiry_max: Duration = Field(
-        default=LONGEST_LINK,
-        ge=1,
-        le=LONGEST_LINK,
-        description="The longest that a link may be made for, by default too; at most 365 days.",
-        json_schema_extra=LIVE,
-    )
-    retries: int = Field(
-        default=8,
-        ge=0,
-        le=1000,
-        description="How often a passing failure is tried again without a byte of progress in between.",
-        json_schema_extra=LIVE,
-    )
-    retry_wait: Duration = Field(
-        default=Seconds(5),
-        gt=0,
-        description="Wait before the first of those tries; doubles with each.",
-        json_schema_extra=LIVE,
-    )
-    no_progress_timeout: Duration = Field(
-        default=Seconds(7 * 86400),
-        gt=0,
-        description="A download without a new byte for so long fails.",
-        json_schema_extra=LIVE,
-    )
-    stall_yield: Duration = Field(
-        default=Seconds(600),
-        gt=0,
-        description="A download without one new byte for so long leaves its slot to one that waits.",
-        json_schema_extra=LIVE,
-    )
-    lru_enabled: bool = Field(
-        default=False, description="Whether content that nobody claims is removed by itself.", json_schema_extra=LIVE
-    )
-    lru_max_age: Duration = Field(
-        default=Seconds(30 * 86400),
-        description="With lru_enabled: content unused for so long is removed. 0: never for its age.",
-        json_schema_extra=LIVE,
-    )
-    lru_until_free: Size = Field(
-        default=Bytes(0),
-        description="With lru_enabled: the least recently used is removed until so much is free. 0: never for space.",
-        json_schema_extra=LIVE,
-    )
-
-    @property
-    def resume_margin(self) -> Bytes:
-        """`resume_free` with its default filled in; never 0, so that downloads do not flap."""
-        return self.resume_free or Bytes(max(self.min_disk_free // 4, MIB))
-
-
 class EventSettings(Section):
     """The record of what happened."""
 
@@ -526,38 +368,3 @@ def host_id() -> str:
     """The host name, as far as an id may hold it."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname())[:64].strip("._-")
     return plain or "node"
-
-
-REFUSED: dict[str, str] = {
-    "engines.aria2.rpc_url": "the daemon starts an aria2c of its own, on a port that the system chooses",
-    "engines.aria2.rpc_secret": "the daemon makes a new secret for each start of its own aria2c",
-    "engines.aria2.download_dir": "all engines share node.download_dir",
-    "engines.ytdlp.binary": "yt-dlp is a library that the daemon brings along, not a program on PATH",
-    "engines.ytdlp.download_dir": "all engines share node.download_dir",
-    "auth.admin_password": "the operator is admin through the control socket and needs no password",
-    "node.worker_auth_token": "workers join with a token that is made for each of them",
-}
-"""Keys of earlier plans that do not exist, and why."""
-
-ALIASES: dict[str, str] = {
-    "database.url": "DATABASE_URL",
-    "controller.grpc_endpoint": "CONTROLLER_URL",
-    "controller.auth_token": "CONTROLLER_TOKEN",
-}
-"""Keys whose variable has a name without prefix; the one with prefix does not exist: one name per key."""
-
-
-def field_kind(annotation: Any) -> str:
-    """The type of a setting as faces show it: bool, int, size, duration, enum, list or text."""
-    text = str(annotation)
-    if annotation is bool:
-        return "bool"
-    if "Bytes" in text:
-        return "size"
-    if "Seconds" in text:
-        return "duration"
-    if annotation in (int, float):
-        return "int" if annotation is int else "number"
-    if "Literal" in text:
-        return "enum"
-    return "list" if "tuple" in text or "list" in text else "text"

@@ -9,13 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from oddaemon.domain.types import BytesPerSecond, ReplicaId
-from oddaemon.ports.engine import (
-    Engine,
-    OutspokenEngine,
-    PausingEngine,
-    PeeringEngine,
-    RateLimitingEngine,
-)
+from oddaemon.ports.engine import Engine, OutspokenEngine, PausingEngine, PeeringEngine, RateLimitingEngine
 from oddaemon.testing.engine_progress import check_files, until_bytes, until_complete
 from oddaemon.testing.engine_samples import ADD_LIMIT, EngineHarness, a_request
 from oddaemon.testing.engine_traces import size_of, stays_absent, tree, untouched

@@ -7,10 +7,7 @@ from pathlib import Path
 
 from oddaemon.domain.failure import Retry
 from oddaemon.domain.types import Handle
-from oddaemon.ports.engine import (
-    Engine,
-    FillState,
-)
+from oddaemon.ports.engine import Engine, FillState
 from oddaemon.testing.engine_progress import check_files, failure_told, until_bytes, until_complete
 from oddaemon.testing.engine_samples import ADD_LIMIT, EngineHarness, a_request
 from oddaemon.testing.engine_traces import untouched

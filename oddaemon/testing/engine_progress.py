@@ -11,14 +11,7 @@ import pytest
 from oddaemon.domain.errors import EngineFailed
 from oddaemon.domain.failure import Failure
 from oddaemon.domain.files import SafeRelativePath
-from oddaemon.ports.engine import (
-    Engine,
-    FillFile,
-    FillRequest,
-    FillState,
-    FillStatus,
-    failure_of,
-)
+from oddaemon.ports.engine import Engine, FillFile, FillRequest, FillState, FillStatus, failure_of
 from oddaemon.testing.engine_samples import EngineHarness, Sample
 from oddaemon.testing.engine_traces import size_of
 

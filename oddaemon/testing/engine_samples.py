@@ -9,10 +9,7 @@ from uuid import uuid4
 
 from oddaemon.domain.source import Source
 from oddaemon.domain.types import BytesPerSecond, ReplicaId
-from oddaemon.ports.engine import (
-    Engine,
-    FillRequest,
-)
+from oddaemon.ports.engine import Engine, FillRequest
 
 STOP_LIMIT = 20.0
 """Seconds for `stop`, and for whatever else may not take long."""

@@ -36,7 +36,7 @@ from oddaemon.api.control import server as control_server
 from oddaemon.api.control.calls import LOOKING, request_id
 from oddaemon.api.control.streams import CAPACITY
 from oddaemon.api.control.watch import BACKLOG
-from oddaemon.app.load_settings import BadSettings, Mistake
+from oddaemon.app.given import BadSettings, Mistake
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.events import JobChanged, JobProgress
 from oddaemon.domain.types import Bytes, JobNumber

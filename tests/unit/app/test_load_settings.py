@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from oddaemon.app.load_settings import BadSettings, Loaded, Origin, differences, load
+from oddaemon.app.given import BadSettings, Origin
+from oddaemon.app.load_settings import load
+from oddaemon.app.loaded import Loaded, differences
 from oddaemon.app.plugins import ENGINES
-from oddaemon.app.setting_keys import core_keys
-from oddaemon.app.settings import REFUSED
+from oddaemon.app.setting_keys import REFUSED, core_keys
 from oddaemon.domain.types import Seconds
 from tests.unit.app.support import FastSettings, table
 

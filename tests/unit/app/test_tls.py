@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from oddaemon.app.exit_codes import ExitCode
-from oddaemon.app.load_settings import BadSettings, load
+from oddaemon.app.given import BadSettings
+from oddaemon.app.load_settings import load
 from oddaemon.app.tls import BadCertificate, Certificate
 
 TLS = Path(__file__).resolve().parents[2] / "support" / "tls"
