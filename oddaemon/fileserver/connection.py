@@ -29,6 +29,7 @@ from oddaemon.domain.types import UserId
 from oddaemon.fileserver.archive import ArchiveBroken
 from oddaemon.fileserver.http import MAX_HEAD_BYTES, RefusedRequest, parse_head
 from oddaemon.fileserver.response import FilePiece, Response, refusal
+from oddaemon.fileserver.usage import Usage
 
 if TYPE_CHECKING:
     from oddaemon.fileserver.app import Answer, FileApp
@@ -62,22 +63,6 @@ class ConnectionLimits:
     """Without a byte taken by the client."""
 
 
-class Usage:
-    """Accesses and bytes by link since they were last taken."""
-
-    def __init__(self) -> None:
-        self._counts: dict[bytes, list[int]] = {}
-
-    def add(self, link: bytes, accesses: int, sent: int) -> None:
-        counts = self._counts.setdefault(link, [0, 0])
-        counts[0] += accesses
-        counts[1] += sent
-
-    def take(self) -> dict[bytes, list[int]]:
-        counts, self._counts = self._counts, {}
-        return counts
-
-
 class DaySpent(Exception):
     """The links of this user may give no more today."""
 
@@ -89,7 +74,7 @@ class Acceptor:
         self.loop: AbstractEventLoop = asyncio.get_running_loop()
         self.app = app
         self.limits = limits
-        self.usage = Usage()
+        self.usage: Usage[bytes] = Usage()
         self.draining = False
         self.empty = asyncio.Event()
         self._listener = listener
