@@ -30,8 +30,11 @@ from oddaemon.services.orders import OrderReader
 from oddaemon.services.presence import Presence
 from oddaemon.services.probing import Prober
 from oddaemon.services.reconciler import Reconciler
+from oddaemon.services.replicas import Replicas
 from oddaemon.services.resolver import Resolver
 from oddaemon.services.scheduler import Scheduler
+from oddaemon.services.stopping import Stopper
+from oddaemon.services.told import Told
 from oddaemon.services.tracker import Tracker
 
 
@@ -87,11 +90,16 @@ def build_core(
         reconciler.wake(entry_id)
         resolver.wake()
 
-    filler = Filler(store=store, clock=clock, node=node, board=board, limits=limits, note=note)
-    tracker = Tracker(store=store, clock=clock, node=node, board=board, filler=filler, limits=limits, wake=wake)
+    replicas, told = Replicas(store=store, note=note), Told()
+    stopper = Stopper(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, limits=limits)
+    filler = Filler(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, stopper=stopper)
+    tracker = Tracker(
+        store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, filler=filler, stopper=stopper,
+        limits=limits, wake=wake,
+    )  # fmt: skip
     reconciler = Reconciler(
-        store=store, clock=clock, nodes=lambda: list(nodes.values()), board=board, scheduler=scheduler, filler=filler,
-        tracker=tracker, limits=limits, publish=bus.publish,
+        store=store, clock=clock, nodes=lambda: list(nodes.values()), board=board, scheduler=scheduler,
+        replicas=replicas, filler=filler, stopper=stopper, tracker=tracker, limits=limits, publish=bus.publish,
     )  # fmt: skip
     resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from oddaemon.domain.cache import Replica
 from oddaemon.domain.failure import Reason
 from oddaemon.domain.job import Job
 from oddaemon.domain.node import NodeSnapshot
@@ -82,6 +83,12 @@ class Board:
     def with_figures(self, job: Job) -> Job:
         """The job with the bytes and the size that are known now, for the time in which it does not run."""
         return replace(job, done=max(job.done, self.live(job).done), size=self.size(job))
+
+    def can_select(self, replica: Replica) -> bool:
+        """Whether its engine can be told another selection while it runs."""
+        node = self.nodes.get(replica.node_id)
+        engines = node.engines if node is not None else ()
+        return any(engine.name == replica.engine and engine.capabilities.get("select") for engine in engines)
 
     def forget(self, replica_id: ReplicaId, entry_id: EntryId) -> None:
         self.statuses.pop(replica_id, None)

@@ -22,8 +22,10 @@ from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
 from oddaemon.services.filling import Filler
 from oddaemon.services.node_watch import NodeWatch
+from oddaemon.services.replicas import Replicas
 from oddaemon.services.seeding import Seeding
 from oddaemon.services.steps import Steps
+from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import largest_of_user
 from oddaemon.services.tracker import Tracker
 
@@ -62,7 +64,9 @@ class Follower:
     clock: Clock
     nodes: Callable[[], Sequence[NodeClient]]
     board: Board
+    replicas: Replicas
     filler: Filler
+    stopper: Stopper
     tracker: Tracker
     limits: Callable[[], Limits]
     publish: Callable[[Sequence[Event]], None]
@@ -110,11 +114,11 @@ class Follower:
             changed: list[Event] = []
             told = self.listening(JobProgress.type)
             for replica in filling:
-                if self.filler.is_busy(replica.id):
+                if self.replicas.is_busy(replica.id):
                     continue
                 if trouble is not None:
                     reason, hold = trouble
-                    self.steps.spawn(group, replica.id, self.filler.stop(replica.id, reason, hold=hold), "stop")
+                    self.steps.spawn(group, replica.id, self.stopper.stop(replica.id, reason, hold=hold), "stop")
                     continue
                 before = self.board.statuses.get(replica.id)
                 self._compare(group, replica, answer)
@@ -209,7 +213,7 @@ class Follower:
         """Every job that waited for it has ended while it still runs. Usually the engine is done in a moment too."""
         if now - self._unwanted_since.setdefault(replica.id, now) >= UNWANTED:
             del self._unwanted_since[replica.id]
-            self.steps.spawn(group, replica.id, self.filler.stop(replica.id, None), "stop")
+            self.steps.spawn(group, replica.id, self.stopper.stop(replica.id, None), "stop")
 
     def _measure(self, group: asyncio.TaskGroup, replica: Replica, total: Bytes, done: Bytes, limits: Limits) -> None:
         """The size became known while it runs: it has to fit like any other."""
@@ -264,7 +268,7 @@ class Follower:
                 tx.cache.update_replica(replace(current, wanted=total))
 
         await self.store.write(work)
-        await self.filler.stop(replica.id, reason)
+        await self.stopper.stop(replica.id, reason)
 
     def _stalled(
         self, group: asyncio.TaskGroup, replica: Replica, status: FillStatus, idle: Seconds, limits: Limits
@@ -281,7 +285,7 @@ class Follower:
                 code = ReasonCode.NO_SEEDS if status.seeders == 0 else ReasonCode.STALLED
                 what = "no seeds" if code is ReasonCode.NO_SEEDS else "not one byte"
                 reason = Reason(code=code, message=f"{what} for {human_time(idle)}; it yielded its slot")
-                self.steps.spawn(group, replica.id, self.filler.stop(replica.id, reason), "yield")
+                self.steps.spawn(group, replica.id, self.stopper.stop(replica.id, reason), "yield")
 
     def _progress_events(self, replica: Replica) -> list[Event]:
         at, status = self.clock.now(), self.board.statuses[replica.id]
@@ -306,11 +310,11 @@ class Follower:
                 continue
             if known is not None and known.state is ReplicaState.PAUSED and status.state is FillState.PAUSED:
                 continue
-            if not self.filler.is_busy(replica_id):
+            if not self.replicas.is_busy(replica_id):
                 self.steps.spawn(group, replica_id, self._stray(node, replica_id, status), "stray")
 
     async def _stray(self, node: NodeClient, replica_id: ReplicaId, status: FillStatus) -> None:
-        async with self.filler.alone(replica_id):
+        async with self.replicas.alone(replica_id):
             replica = await self.store.read(lambda tx: tx.cache.replica(replica_id))
             if replica is not None and replica.state is ReplicaState.FILLING:
                 self.view.note(replica)

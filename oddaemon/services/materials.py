@@ -1,12 +1,15 @@
-"""What a download needs beside its URL: read back into the form that engines take."""
+"""What a download needs beside its URL: whose it is, and read back into the form that engines take."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from oddaemon.domain.cache import Replica
+from oddaemon.domain.failure import Failure, FailureCode
+from oddaemon.domain.job import Job
 from oddaemon.domain.source import Source
-from oddaemon.ports.store import Material
+from oddaemon.ports.store import Material, Transaction
 
 URL_USER, URL_PASSWORD = "url-username", "url-password"
 """Where the credentials of a URL's userinfo are kept among the secrets: engines take them with the source."""
@@ -24,3 +27,25 @@ def engine_options(options: Mapping[str, str], material: Material | None) -> dic
     """Public and secret options together, without what belongs to the source."""
     secrets = (material.secrets or {}) if material is not None else {}
     return {**options, **{key: value for key, value in secrets.items() if key not in (URL_USER, URL_PASSWORD)}}
+
+
+def material_for(tx: Transaction, replica: Replica, jobs: Sequence[Job]) -> Material | None:
+    """The replica's material; the first claimant's is handed over when it has none or its secrets are erased."""
+    own = tx.materials.of_replica(replica.id)
+    if own is not None and not own.erased:
+        return own
+    for job in jobs:
+        theirs = tx.materials.of_job(job.id)
+        if theirs is not None and not theirs.erased:
+            merged = replace(theirs, torrent=theirs.torrent or (own.torrent if own else None))
+            tx.materials.put_for_replica(replica.id, merged)
+            return merged
+    return own
+
+
+def credentials_needed(job: Job) -> Failure:
+    return Failure(
+        code=FailureCode.CREDENTIALS_NEEDED,
+        message="the credentials it was fetched with were erased when it was complete",
+        hint=f"odctl retry {job.number} -O …, or add it again with them",
+    )

@@ -29,8 +29,10 @@ from oddaemon.services.claims import job_event, requeue, settle
 from oddaemon.services.filling import Filler
 from oddaemon.services.following import Follower
 from oddaemon.services.node_watch import NodeWatch
+from oddaemon.services.replicas import Replicas
 from oddaemon.services.scheduler import Schedule, Scheduler, Work
 from oddaemon.services.steps import Steps
+from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import Figures, over_storage, own_limits
 from oddaemon.services.tracker import Tracker, to_verify
 
@@ -69,7 +71,9 @@ class Reconciler:
     nodes: Callable[[], Sequence[NodeClient]]
     board: Board
     scheduler: Scheduler
+    replicas: Replicas
     filler: Filler
+    stopper: Stopper
     tracker: Tracker
     limits: Callable[[], Limits]
     publish: Callable[[Sequence[Event]], None]
@@ -106,13 +110,15 @@ class Reconciler:
         self._watch = NodeWatch(
             store=self.store, clock=self.clock, board=self.board, limits=self.limits, changed=self._plan_soon
         )
-        self._steps = Steps(is_busy=self.filler.is_busy, postponed=self._plan_soon)
+        self._steps = Steps(is_busy=self.replicas.is_busy, postponed=self._plan_soon)
         self._follower = Follower(
             store=self.store,
             clock=self.clock,
             nodes=self.nodes,
             board=self.board,
+            replicas=self.replicas,
             filler=self.filler,
+            stopper=self.stopper,
             tracker=self.tracker,
             limits=self.limits,
             publish=self.publish,
@@ -289,7 +295,7 @@ class Reconciler:
             claims = await self._look()
         self._due_at = await self._next_due(now)
         for replica in self._idle():
-            self._steps.spawn(group, replica.id, self.filler.rest(replica.id), "rest")
+            self._steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
         limits = self.limits()
         works = self._works(now)
         over = await self._over_storage(claims, limits)
@@ -299,7 +305,7 @@ class Reconciler:
         self._plan_cost = Seconds(time.process_time() - began)
         for start in schedule.starts:
             key = start.work.replica_id
-            if key is None or not self.filler.is_busy(key):
+            if key is None or not self.replicas.is_busy(key):
                 prepared = await self.filler.prepare(start, schedule.active)
                 if prepared is not None:
                     step = self._steps.guarded(prepared.replica.id, self.filler.hand_over(prepared), "start")
@@ -307,7 +313,7 @@ class Reconciler:
         for entry_id in schedule.stop:
             replica_id = works[entry_id].replica_id
             if replica_id is not None:
-                self._steps.spawn(group, replica_id, self.filler.stop(replica_id, None), "pause")
+                self._steps.spawn(group, replica_id, self.stopper.stop(replica_id, None), "pause")
         if schedule.starts:
             self._woken.set()
 
@@ -356,7 +362,7 @@ class Reconciler:
                 lambda tx, entry_id=entry_id: to_verify(tx.jobs.of_entry(entry_id), tx.cache.files(entry_id))  # type: ignore[misc]
             ):
                 self._verifying.add(entry_id)
-                if not self.filler.is_busy(found.id):
+                if not self.replicas.is_busy(found.id):
                     self._steps.spawn(group, found.id, self.tracker.check_ready(entry_id), "verify")
         return True
 
@@ -490,7 +496,7 @@ class Reconciler:
 
     async def _delete(self, replica_id: ReplicaId) -> None:
         try:
-            freed = await self.filler.delete(replica_id)
+            freed = await self.stopper.delete(replica_id)
         except OpenDebridError as error:
             if self._undeleted.get(replica_id) != error.message:
                 self._undeleted[replica_id] = error.message

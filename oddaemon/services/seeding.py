@@ -65,7 +65,7 @@ class Seeding:
             return seeders(tx.jobs.of_entry(replica.entry_id)), rival(same, replica.entry_id)
 
         jobs, gives_way = await self.store.read(look)
-        if gives_way or (jobs and self.filler.seeding.get(replica.id) != wish_of(jobs[0].options)):
+        if gives_way or (jobs and self.filler.told.seeding.get(replica.id) != wish_of(jobs[0].options)):
             # begun again when it may, with the wish of then
             self.board.statuses.pop(replica.id, None)
             await node.cancel(replica.engine, replica.id)

@@ -36,8 +36,12 @@ from oddaemon.services.claims import (
     wants_check,
     with_figures,
 )
-from oddaemon.services.filling import Filler, rates_of, source_for, unfinished, union_selection, wanting
+from oddaemon.services.filling import Filler
+from oddaemon.services.joint_wishes import rates_of, source_for, unfinished, union_selection, wanting
+from oddaemon.services.replicas import Replicas
+from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import too_large
+from oddaemon.services.told import Told
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +82,10 @@ class Tracker:
     clock: Clock
     node: Callable[[NodeId | None], NodeClient]
     board: Board
+    replicas: Replicas
+    told: Told
     filler: Filler
+    stopper: Stopper
     limits: Callable[[], Limits]
     wake: Callable[[], None]
     files_seen: dict[object, int] = field(default_factory=dict)
@@ -100,7 +107,7 @@ class Tracker:
     async def files_changed(self, replica: Replica, status: FillStatus) -> None:
         """The engine knows something new about the files: names, sizes, or which are finished. Jobs whose files are all
         there complete now, whoever else still waits."""
-        async with self.filler.alone(replica.id):
+        async with self.replicas.alone(replica.id):
             found = await self._load(replica)
             if found is None or found.replica.state is not ReplicaState.FILLING:
                 return
@@ -158,7 +165,7 @@ class Tracker:
 
     async def selection_changed(self, replica: Replica) -> None:
         """A claimant came, went or selected other files."""
-        async with self.filler.alone(replica.id):
+        async with self.replicas.alone(replica.id):
             await self._follow_selection(replica)
 
     async def _follow_selection(self, replica: Replica) -> None:
@@ -170,26 +177,26 @@ class Tracker:
         jobs = wanting(found.jobs)
         if not jobs or not found.entry.files_known:
             return
-        can_select = self.filler.can_select(replica)
+        can_select = self.board.can_select(replica)
         files = [found.files[index] for index in sorted(found.files)]
         selection = union_selection(jobs, files, files_known=True, can_select=can_select)
-        if self.filler.dispatched.get(replica.id) != selection and can_select:
+        if self.told.selections.get(replica.id) != selection and can_select:
             await self.node(replica.node_id).select(replica.engine, replica.id, selection)
-            self.filler.dispatched[replica.id] = selection
+            self.told.selections[replica.id] = selection
 
     async def follow_limits(self, replica: Replica, jobs: Sequence[Job]) -> None:
         """The loosest of the claimants' speed limits holds, also when one of them changes or leaves."""
         rates = rates_of(jobs)
-        if jobs and self.filler.rates.get(replica.id, rates) != rates:
+        if jobs and self.told.rates.get(replica.id, rates) != rates:
             node = self.node(replica.node_id)
             await node.limit(replica.engine, replica.id, down=rates[0], up=rates[1])
-            self.filler.rates[replica.id] = rates
+            self.told.rates[replica.id] = rates
 
     async def _follow_trackers(self, found: _Found) -> None:
         """A torrent is looked for at the trackers of those who join it too. aria2 takes no new ones while it runs
         (measured on 1.36, with the metadata and with the content): it begins again from the bytes that are there."""
         replica, jobs = found.replica, unfinished(found.jobs)
-        given = self.filler.trackers.get(replica.id)
+        given = self.told.trackers.get(replica.id)
         if given is None or not jobs or given >= set(source_for(found.entry, jobs).trackers):
             return
         await self.node(replica.node_id).cancel(replica.engine, replica.id)
@@ -236,7 +243,7 @@ class Tracker:
                 noted += tx.cache.replicas_of(entry.id)
             return left
 
-        left = await self.filler.write(work)
+        left = await self.replicas.write(work)
         if left:
             log.info("private torrent split", extra={"action": "private_split", "replica": str(found.replica.id)})
         return left
@@ -269,7 +276,7 @@ class Tracker:
                     last = failure
             return last, any(not job.finished for job in tx.jobs.of_entry(replica.entry_id))
 
-        async with self.filler.alone(replica.id):
+        async with self.replicas.alone(replica.id):
             failure, others = await self.store.write(work)
             if failure is not None and others:
                 await self._follow_selection(replica)
@@ -289,12 +296,12 @@ class Tracker:
         await self._end(replica, failure, Bytes(0))
 
     async def _end(self, replica: Replica, failure: Failure, done: Bytes) -> None:
-        async with self.filler.alone(replica.id):
+        async with self.replicas.alone(replica.id):
             try:
                 await self.node(replica.node_id).cancel(replica.engine, replica.id)
             except Unavailable as error:
                 log.info("cancel not delivered", extra={"action": "cancel_undelivered", "error": error.message})
-            await self.filler.attempt_failed(replica.id, failure, done)
+            await self.stopper.attempt_failed(replica.id, failure, done)
         self.files_seen.pop(replica.id, None)
         self.wake()
 
@@ -303,7 +310,7 @@ class Tracker:
     async def completed(self, replica: Replica, status: FillStatus) -> None:
         """The engine says that every wanted file is there. If that is so, the replica is ready and its jobs complete;
         if not, the attempt has failed."""
-        async with self.filler.alone(replica.id):
+        async with self.replicas.alone(replica.id):
             found = await self._load(replica)
             if found is None or found.replica.state is not ReplicaState.FILLING:
                 return
@@ -314,7 +321,7 @@ class Tracker:
                     await self._complete(found, status)
             except InvalidArgument as error:
                 failure = Failure(code=FailureCode.ENGINE, message=f"the engine named an unsafe path: {error.message}")
-                await self.filler.attempt_failed(replica.id, failure, status.done)
+                await self.stopper.attempt_failed(replica.id, failure, status.done)
         self.files_seen.pop(replica.id, None)
         self.wake()
 
@@ -334,7 +341,7 @@ class Tracker:
             failure = _short(declared, sizes)
         if failure is not None:
             await node.cancel(replica.engine, replica.id)
-            await self.filler.attempt_failed(replica.id, failure, status.done)
+            await self.stopper.attempt_failed(replica.id, failure, status.done)
             return
         good = {file.index: sizes[file.index] for file in declared}
         files = [replace(file, size=good[file.index], ready=True) if file.index in good else file for file in files]
@@ -360,7 +367,7 @@ class Tracker:
         )
 
     def _was_asked_for(self, replica: Replica, files: Sequence[EntryFile], wanted: frozenset[int]) -> bool:
-        asked = self.filler.dispatched.get(replica.id)
+        asked = self.told.selections.get(replica.id)
         return asked is None or wanted <= asked
 
     async def _ask_again(self, found: _Found, files: Sequence[EntryFile]) -> None:
@@ -375,7 +382,7 @@ class Tracker:
                 settle(tx, entry.id, self.clock.now())
 
         await self.store.write(work)
-        await self.filler.to_waiting(found.replica.id, MORE_WANTED)
+        await self.stopper.to_waiting(found.replica.id, MORE_WANTED)
 
     async def _store_ready(
         self, found: _Found, status: FillStatus, files: Sequence[EntryFile], matches: Mapping[JobId, bool]
@@ -411,8 +418,8 @@ class Tracker:
             settle(tx, entry.id, at, verified=matches)
             self._make_current(tx, entry.id, at)
 
-        await self.filler.write(work)
-        self.filler.dispatched.pop(replica.id, None)
+        await self.replicas.write(work)
+        self.told.selections.pop(replica.id, None)
         if status.engine_state != SEEDING:
             self.board.statuses.pop(replica.id, None)
 
@@ -477,7 +484,7 @@ class Tracker:
         first = await self.store.read(look_up)
         if first is None:
             return
-        async with self.filler.alone(first.replica.id):
+        async with self.replicas.alone(first.replica.id):
             found = await self.store.read(look_up)
             if found is not None:
                 await self._verify_ready(found)
@@ -528,8 +535,8 @@ class Tracker:
                 if job.state is JobState.ACTIVE:
                     requeue(tx, job, Signal.YIELD, at, reason)
 
-        await self.filler.write(work)
-        self.filler.dispatched.pop(found.replica.id, None)
+        await self.replicas.write(work)
+        self.told.selections.pop(found.replica.id, None)
         self.board.statuses.pop(found.replica.id, None)
 
 

@@ -31,7 +31,7 @@ from oddaemon.domain.failure import FailureCode, ReasonCode
 from oddaemon.domain.job import Hold, JobState
 from oddaemon.domain.types import Bytes, JobId, NodeId, Seconds
 from oddaemon.ports.engine import FillFile, FillState
-from oddaemon.services import filling, reconciler
+from oddaemon.services import reconciler, stopping
 from oddaemon.services.filling import Filler, Prepared
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.scheduler import Start
@@ -152,8 +152,8 @@ async def test_an_unmounted_disk_invalidates_nothing_and_nothing_is_written(tmp_
 async def test_a_disk_that_takes_no_directory_lets_jobs_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: int, code: ReasonCode, hold: Hold
 ) -> None:
-    for kind, (reason, _) in filling.PUT_OFF.items():
-        monkeypatch.setitem(filling.PUT_OFF, kind, (reason, Seconds(0.1)))
+    for kind, (reason, _) in stopping.PUT_OFF.items():
+        monkeypatch.setitem(stopping.PUT_OFF, kind, (reason, Seconds(0.1)))
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(trouble, os.strerror(trouble))
@@ -710,7 +710,7 @@ async def test_the_loosest_speed_limit_wins_and_may_change_while_it_runs(tmp_pat
         theirs = await home.add(URL, maya, options=options, max_rate_down=2000)
         await home.until_state(theirs, ACTIVE)
         (replica,) = await home.replicas()
-        rates = home.core.reconciler.filler.rates
+        rates = home.core.reconciler.filler.told.rates
         await until(lambda: rates.get(replica.id) == (2000, None))
         await home.core.downloads.set(maya, theirs.job.id, ["rate_down=none"])
         await until(lambda: rates.get(replica.id) == (None, None))
