@@ -2,9 +2,7 @@
 that.
 
 Sockets are driven straight from the event loop's readiness callbacks: measured against nginx, a framework's
-transport, its tasks and its parser cost more than all that a small range needs. Small pieces are read and
-sent with the head in one call, large ones go from file to socket with sendfile in slices, one slice of at
-most 4 MiB a turn, so that no client holds up the others.
+transport, its tasks and its parser cost more than all that a small range needs.
 
 Bounded everywhere: the head's size and time, the time without progress in either direction, and the number of
 connections.
@@ -12,14 +10,10 @@ connections.
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import logging
-import os
 import socket
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -28,7 +22,8 @@ from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.types import UserId
 from oddaemon.fileserver.archive import ArchiveBroken
 from oddaemon.fileserver.http import MAX_HEAD_BYTES, RefusedRequest, parse_head
-from oddaemon.fileserver.response import FilePiece, Response, refusal
+from oddaemon.fileserver.response import Response, refusal
+from oddaemon.fileserver.sending import DaySpent, Sender
 from oddaemon.fileserver.usage import Usage
 
 if TYPE_CHECKING:
@@ -36,20 +31,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INLINE_BYTES = 128 * 1024
-"""Pieces up to this length are read into memory and sent together with the head."""
-TURN_BYTES = 4 * 1024 * 1024
-"""What one connection may send before the others have their turn."""
-SLICE_BYTES = 2 * 1024 * 1024
-_PAGE_BYTES = 4096
 _RECEIVE_BYTES = 16 * 1024
-_ACCEPTS_PER_TURN = 64
 _PIPELINED_PER_TURN = 16
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 256 * 1024
-_SWEEP_SECONDS = 0.5
-_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_ACCEPT_PAUSE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,129 +48,38 @@ class ConnectionLimits:
     """Without a byte taken by the client."""
 
 
-class DaySpent(Exception):
-    """The links of this user may give no more today."""
+@dataclass(slots=True, kw_only=True)
+class Shared:
+    """What the connections of a process have in common."""
 
-
-class Acceptor:
-    """Accepts connections on a listening socket, which may be shared with other processes, and holds them."""
-
-    def __init__(self, listener: socket.socket, app: FileApp, limits: ConnectionLimits) -> None:
-        self.loop: AbstractEventLoop = asyncio.get_running_loop()
-        self.app = app
-        self.limits = limits
-        self.usage: Usage[bytes] = Usage()
-        self.draining = False
-        self.empty = asyncio.Event()
-        self._listener = listener
-        self._connections: dict[Connection, None] = {}
-        self._sweeping: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        self._listener.setblocking(False)
-        self.loop.add_reader(self._listener.fileno(), self._accept)
-        self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
-
-    def drain(self) -> None:
-        """Accepts nothing more and ends connections as they finish what they do."""
-        self.draining = True
-        self.loop.remove_reader(self._listener.fileno())
-        for connection in list(self._connections):
-            if connection.idle:
-                connection.close()
-        self._note_empty()
-
-    def close(self) -> None:
-        """Ends everything now."""
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-        self.loop.remove_reader(self._listener.fileno())
-        for connection in list(self._connections):
-            connection.close()
-
-    def cut(self, links: Collection[bytes]) -> None:
-        """Ends every transfer of these links in the middle."""
-        for connection in list(self._connections):
-            if connection.link in links:
-                connection.close()
-
-    def cut_links(self) -> None:
-        """Ends every transfer in the middle."""
-        for connection in list(self._connections):
-            if connection.link is not None:
-                connection.close()
-
-    def cut_spent(self) -> None:
-        """Ends every transfer, in the middle, of users whose links may give no more."""
-        for connection in list(self._connections):
-            if connection.user is not None and self.app.allowances.wait(connection.user):
-                connection.close()
-
-    def forget(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
-        self._note_empty()
-
-    def _note_empty(self) -> None:
-        if self.draining and not self._connections:
-            self.empty.set()
-
-    def _accept(self) -> None:
-        for _ in range(_ACCEPTS_PER_TURN):
-            try:
-                accepted, _ = self._listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
-                self.loop.remove_reader(self._listener.fileno())
-                self.loop.call_later(_ACCEPT_PAUSE_SECONDS, self._accept_again)
-                return
-            accepted.setblocking(False)
-            if len(self._connections) >= self.limits.max_connections and not self._make_room():
-                accepted.close()
-                continue
-            self._connections[Connection(accepted, self)] = None
-
-    def _accept_again(self) -> None:
-        if not self.draining:
-            self.loop.add_reader(self._listener.fileno(), self._accept)
-
-    def _make_room(self) -> bool:
-        """Ends the connection that has been idle longest."""
-        for connection in self._connections:
-            if connection.idle:
-                connection.close()
-                return True
-        return False
-
-    def _sweep(self) -> None:
-        now = self.loop.time()
-        for connection in [held for held in self._connections if held.deadline < now]:
-            connection.expire()
-        self._sweeping = self.loop.call_later(_SWEEP_SECONDS, self._sweep)
+    loop: AbstractEventLoop
+    app: FileApp
+    limits: ConnectionLimits
+    usage: Usage[bytes]
+    ended: Callable[[Connection], None]
+    """Told of each that was closed."""
+    draining: bool = False
+    """Connections end as they finish what they do."""
 
 
 class Connection:
     """One client. Reads while nothing is being answered, answers one request at a time, in order."""
 
     __slots__ = (
-        "_acceptor", "_buffer", "_closed", "_corked", "_ended", "_lingering", "_loop", "_out", "_reading",
-        "_response", "_socket", "_unsent_head", "_waiting", "_writing", "deadline", "fd",
+        "_buffer", "_closed", "_ended", "_lingering", "_loop", "_reading", "_response", "_sender", "_shared",
+        "_socket", "_waiting", "_writing", "deadline", "fd",
     )  # fmt: skip
 
-    def __init__(self, accepted: socket.socket, acceptor: Acceptor) -> None:
+    def __init__(self, accepted: socket.socket, shared: Shared) -> None:
         self._socket = accepted
-        self._acceptor = acceptor
-        self._loop = acceptor.loop
+        self._shared = shared
+        self._sender = Sender(accepted, shared.usage, shared.app.allowances)
+        self._loop = shared.loop
         self.fd = accepted.fileno()
-        self.deadline = self._loop.time() + acceptor.limits.head_seconds
+        self.deadline = self._loop.time() + shared.limits.head_seconds
         self._buffer = b""
-        self._out: memoryview | None = None
         self._response: Response | None = None
         self._waiting = False
-        self._unsent_head = 0
-        self._corked = False
         self._ended = False  # the client sends nothing more
         self._lingering = -1
         self._closed = False
@@ -211,7 +105,7 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        self._acceptor.forget(self)
+        self._shared.ended(self)
         self._loop.remove_reader(self.fd)
         self._loop.remove_writer(self.fd)
         self._socket.close()
@@ -251,7 +145,7 @@ class Connection:
                 self._pause_reading()
             return
         if not self._buffer:
-            self.deadline = self._loop.time() + self._acceptor.limits.head_seconds
+            self.deadline = self._loop.time() + self._shared.limits.head_seconds
             self._buffer = data
         else:
             self._buffer += data
@@ -303,7 +197,7 @@ class Connection:
             self._refuse(refused.status, refused.message)
             return
         try:
-            answer = self._acceptor.app.respond(request, self._client)
+            answer = self._shared.app.respond(request, self._client)
         except BaseException:
             self.close()  # a defect: the loop logs it, and nobody waits for an answer
             raise
@@ -311,12 +205,12 @@ class Connection:
             self._begin(answer, keep_alive=request.keep_alive)
             return
         self._waiting = True
-        self.deadline = self._loop.time() + self._acceptor.limits.write_idle_seconds
+        self.deadline = self._loop.time() + self._shared.limits.write_idle_seconds
 
         def answered(done: Future[Answer]) -> None:
             self._waiting = False
             if not self._closed:
-                self._begin(self._acceptor.app.resume(request, done.result()), keep_alive=request.keep_alive)
+                self._begin(self._shared.app.resume(request, done.result()), keep_alive=request.keep_alive)
                 self._process()
 
         answer.add_done_callback(answered)
@@ -335,28 +229,19 @@ class Connection:
     # -- writing
 
     def _begin(self, response: Response, *, keep_alive: bool) -> None:
-        if not keep_alive or self._ended or self._acceptor.draining:
+        if not keep_alive or self._ended or self._shared.draining:
             response.close = True
         self._response = response
-        head = response.head + (b"Connection: close\r\n\r\n" if response.close else b"\r\n")
-        self._unsent_head = len(head)
-        self.deadline = self._loop.time() + self._acceptor.limits.write_idle_seconds
-        if response.link is not None:
-            self._acceptor.usage.add(response.link, 1, 0)
-        self._out = memoryview(head)
+        self.deadline = self._loop.time() + self._shared.limits.write_idle_seconds
+        self._sender.begin(response)
         self._pump()
 
     def _pump(self) -> None:
-        """Sends until the client's buffer is full, the turn is over, or the answer is out."""
         response = self._response
         if response is None:
             return
-        sent = 0
         try:
-            sent = self._send_turn(response)
-        except (BlockingIOError, InterruptedError):
-            self._want_to_write()
-            return
+            is_out = self._sender.turn(response)
         except DaySpent:
             self.close()
             return
@@ -370,103 +255,12 @@ class Connection:
         except OSError:
             self.close()
             return
-        if sent >= TURN_BYTES:
-            self._want_to_write()
+        if is_out:
+            self._finish(response)
             return
-        self._finish(response)
-
-    def _send_turn(self, response: Response) -> int:
-        """Raises BlockingIOError when the client has to take something first. Less than a turn: all is
-        sent."""
-        total = 0
-        pieces = response.body.pieces if response.body is not None else iter(())
-        while total < TURN_BYTES:
-            piece = response.piece
-            if piece is None:
-                piece = response.piece = next(pieces, None)
-            if piece is None:
-                if self._out is None:
-                    return total
-                total += self._send(self._out)
-            elif response.user is not None and self._acceptor.app.allowances.wait(response.user):
-                raise DaySpent
-            elif not isinstance(piece, FilePiece):
-                response.piece = None
-                self._out = memoryview(piece if self._out is None else b"".join((self._out, piece)))
-            elif piece.length <= INLINE_BYTES:
-                response.piece = None
-                data = os.pread(piece.fd, piece.length, piece.offset)
-                if len(data) != piece.length:
-                    raise ArchiveBroken
-                total += self._send_with(data)
-            elif not self._corked:
-                # Only full packets until the end: a quarter less CPU per GiB, and the head shares one with the file.
-                self._cork(True)
-            elif self._out is not None:
-                total += self._send(self._out)
-            else:
-                total += self._send_file(response, piece)
-        return total
-
-    def _cork(self, corked: bool) -> None:
-        self._corked = corked
-        with suppress(OSError):  # a connection that was reset says so when it is next written to
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, corked)
-
-    def _send(self, data: memoryview) -> int:
-        count = self._socket.send(data)
-        self._out = data[count:] if count < len(data) else None
-        self._progress(count)
-        if self._out is not None:
-            raise BlockingIOError
-        return count
-
-    def _send_with(self, data: bytes) -> int:
-        """What is left of the head, and a small piece, in one call."""
-        before = self._out
-        if before is None:
-            return self._send(memoryview(data))
-        try:
-            count = self._socket.sendmsg((before, data))
-        except (BlockingIOError, InterruptedError):
-            self._out = memoryview(b"".join((before, data)))
-            raise
-        self._out = None
-        if count < len(before) + len(data):
-            self._out = memoryview(b"".join((before, data)))[count:]
-            self._progress(count)
-            raise BlockingIOError
-        self._progress(count)
-        return count
-
-    def _send_file(self, response: Response, piece: FilePiece) -> int:
-        # ends on a page: what starts inside of one takes two fragments of the socket's buffer for each page
-        wanted = min(piece.length, SLICE_BYTES - piece.offset % _PAGE_BYTES)
-        may = self._acceptor.app.allowances.left(response.user) if response.user is not None else None
-        if may is not None:
-            wanted = min(wanted, may)
-        count = os.sendfile(self.fd, piece.fd, piece.offset, wanted)
-        if count == 0:
-            raise ArchiveBroken  # it was truncated under us
-        left = piece.length - count
-        response.piece = FilePiece(piece.fd, piece.offset + count, left) if left else None
-        self._progress(count)
-        if count < wanted:
-            # The socket is full. Asking again at once would send in crumbs what the client takes meanwhile, at several
-            # times the cost; the loop says when there is room for a good piece.
-            raise BlockingIOError
-        return count
-
-    def _progress(self, count: int) -> None:
-        self.deadline = self._loop.time() + self._acceptor.limits.write_idle_seconds
-        if self._unsent_head:
-            of_head = min(self._unsent_head, count)
-            self._unsent_head -= of_head
-            count -= of_head
-        if count and self._response is not None and self._response.link is not None:
-            self._acceptor.usage.add(self._response.link, 0, count)
-            if self._response.user is not None:
-                self._acceptor.app.allowances.gave(self._response.user, count)
+        if self._sender.moved:
+            self.deadline = self._loop.time() + self._shared.limits.write_idle_seconds
+        self._want_to_write()
 
     def _want_to_write(self) -> None:
         if not self._writing and not self._closed:
@@ -483,18 +277,15 @@ class Connection:
         if self._writing:
             self._writing = False
             self._loop.remove_writer(self.fd)
-        if self._corked:
-            self._cork(False)
         now = self._loop.time()
         if response.close:
             self._linger(now)
             return
-        self.deadline = now + self._acceptor.limits.idle_seconds
+        self.deadline = now + self._shared.limits.idle_seconds
         self._resume_reading()
 
     def _finish_body(self) -> None:
         response, self._response = self._response, None
-        self._out = None
         if response is not None and response.body is not None:
             response.body.close()
 

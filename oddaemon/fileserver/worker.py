@@ -18,8 +18,9 @@ from oddaemon.domain.errors import NotFound, NotReady, StorageMissing
 from oddaemon.domain.link import LinkContent
 from oddaemon.domain.link_token import LinkToken
 from oddaemon.domain.types import ReplicaId
+from oddaemon.fileserver.acceptor import Acceptor
 from oddaemon.fileserver.app import FileApp
-from oddaemon.fileserver.connection import Acceptor, ConnectionLimits
+from oddaemon.fileserver.connection import ConnectionLimits
 from oddaemon.fileserver.pipe import PipeLost, content_from_json, receive, send
 from oddaemon.ports.storage import StorageProvider
 
