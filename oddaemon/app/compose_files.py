@@ -16,6 +16,8 @@ from oddaemon.domain.metrics import Counter
 from oddaemon.domain.types import Bytes, LinkId, ReplicaId, Seconds
 from oddaemon.fileserver.processes import FileServer, FileServerOptions
 from oddaemon.ports.clock import Clock
+from oddaemon.services.file_servers import FileServers
+from oddaemon.services.link_serving import LinkServing
 from oddaemon.services.links import LinkService
 from oddaemon.services.served import DailyServing
 
@@ -43,7 +45,7 @@ class RecentUse:
 class WayBack:
     """What the file server asks and tells the services."""
 
-    links: LinkService
+    serving: LinkServing
     daily: DailyServing
     used: RecentUse
     served: Counter = field(
@@ -54,7 +56,7 @@ class WayBack:
 
     async def record(self, usage: Mapping[LinkId, tuple[int, Bytes]]) -> None:
         """What could not be stored comes again, and is counted then."""
-        await self.links.record_usage(usage)
+        await self.serving.record_usage(usage)
         self.daily.ring()
         self.served.add(by=sum(sent for _, sent in usage.values()))
 
@@ -64,7 +66,7 @@ class WayBack:
 
     async def look_up(self, link_id: LinkId, replica_id: ReplicaId, index: int) -> LinkContent:
         self.used.note(replica_id)
-        return await self.links.content(link_id, replica_id, index)
+        return await self.serving.content(link_id, replica_id, index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,17 +74,20 @@ class Files:
     server: FileServer
     url: str
     back: WayBack
+    servers: FileServers
+    links: LinkService
 
 
 async def serve_files(base: Base, node: Node, daily: DailyServing, stack: AsyncExitStack) -> Files:
     """With the service whose links it serves. Raises StartFailed."""
     settings = base.current.started.settings.node
-    links = LinkService(store=base.store, clock=base.clock, policy=lambda: link_policy_of(base.current.settings))
-    back = WayBack(links, daily, RecentUse(base.clock))
+    servers = FileServers(base.store, base.clock)
+    serving = LinkServing(base.store, base.clock, servers)
+    back = WayBack(serving, daily, RecentUse(base.clock))
     server = FileServer(
         host=settings.file_server_host, port=settings.file_server_port, storage=node.storage_choice,
-        keys=[await links.node_key(node.agent.id)], look_up=back.look_up, on_usage=back.record, on_use=links.use,
-        read_revoked=links.revoked, on_gone=back.suspect, processes=settings.file_server_processes,
+        keys=[await servers.node_key(node.agent.id)], look_up=back.look_up, on_usage=back.record, on_use=serving.use,
+        read_revoked=servers.revoked, on_gone=back.suspect, processes=settings.file_server_processes,
         options=FileServerOptions(referers=tuple(settings.file_referers)),
     )  # fmt: skip
     daily.counted, daily.allot = lambda: server.counted, server.allot
@@ -95,5 +100,8 @@ async def serve_files(base: Base, node: Node, daily: DailyServing, stack: AsyncE
     shown = f"[{host}]" if ":" in host else host
     url = settings.file_endpoint or f"http://{shown}:{port}"
     node.agent.file_endpoint = url
-    links.serve_on(node.agent.id, url, server)
-    return Files(server=server, url=url, back=back)
+    servers.serve_on(node.agent.id, url, server)
+    links = LinkService(
+        store=base.store, clock=base.clock, servers=servers, policy=lambda: link_policy_of(base.current.settings)
+    )
+    return Files(server=server, url=url, back=back, servers=servers, links=links)

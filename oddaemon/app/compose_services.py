@@ -46,9 +46,8 @@ class Services:
 async def build_services(
     base: Base, node: Node, plugins: Plugins, files: Files, allowed: Allowances, stack: AsyncExitStack
 ) -> Services:
-    links = files.back.links
     balancer = _balancer(base, node, plugins)
-    core = _core(base, node, links, balancer)
+    core = _core(base, node, files, balancer)
     stack.push_async_callback(core.reconciler.leave)
     _connect(core, node, files)
     _follow_settings(base, core, balancer)
@@ -57,8 +56,8 @@ async def build_services(
         settle=core.reconciler.settled, in_use=files.back.used.recent, measure=functools.partial(_measure, node),
     )  # fmt: skip
     return Services(
-        base=base, node=node, files=files, core=core, allowed=allowed, links=links, cache=cache,
-        accounts=await _accounts(base, core, links, allowed, stack),
+        base=base, node=node, files=files, core=core, allowed=allowed, links=files.links, cache=cache,
+        accounts=await _accounts(base, core, files, allowed, stack),
         cleanup=Cleanup(cache=cache, clock=base.clock, limits=base.limits),
         keyed_adds=KeyedAdds(base.store, base.clock),
         status=StatusService(
@@ -74,11 +73,11 @@ def _balancer(base: Base, node: Node, plugins: Plugins) -> ChosenBalancer:
     return ChosenBalancer(base.current.settings.scheduler.adapter, plugins, parts)
 
 
-def _core(base: Base, node: Node, links: LinkService, balancer: ChosenBalancer) -> Core:
+def _core(base: Base, node: Node, files: Files, balancer: ChosenBalancer) -> Core:
     return build_core(
         store=base.store, bus=base.bus, clock=base.clock, nodes={node.agent.id: node.agent}, local=node.agent.id,
         balancer=balancer, limits=base.limits, option_specs=lambda: node.option_specs,
-        secret_options=node.secret_options, revoke=links.push_revocations,
+        secret_options=node.secret_options, revoke=files.servers.push_revocations,
         tells_of_others=lambda: base.current.settings.auth.tell_availability,
     )  # fmt: skip
 
@@ -86,7 +85,7 @@ def _core(base: Base, node: Node, links: LinkService, balancer: ChosenBalancer) 
 def _connect(core: Core, node: Node, files: Files) -> None:
     """What was built before the core comes to know it."""
     files.back.gone = core.presence.suspect
-    files.back.links.look = core.presence.check
+    files.links.look = core.presence.check
     core.reconciler.gone = files.server.forget
     node.bell.heard = core.reconciler.news
 
@@ -100,14 +99,14 @@ def _follow_settings(base: Base, core: Core, balancer: ChosenBalancer) -> None:
     base.runtime.on_change(changed)
 
 
-async def _accounts(base: Base, core: Core, links: LinkService, allowed: Allowances, stack: AsyncExitStack) -> Accounts:
+async def _accounts(base: Base, core: Core, files: Files, allowed: Allowances, stack: AsyncExitStack) -> Accounts:
     def limits_changed(user: User) -> None:
         allowed.changed(user)
         core.reconciler.wake()
 
     accounts = build_accounts(
-        lambda: base.current.settings, store=base.store, clock=base.clock, revoke=links.push_revocations,
-        rekey=links.rekey, wake=core.reconciler.wake, limited=limits_changed, stack=stack,
+        lambda: base.current.settings, store=base.store, clock=base.clock, revoke=files.servers.push_revocations,
+        rekey=files.servers.rekey, wake=core.reconciler.wake, limited=limits_changed, stack=stack,
     )  # fmt: skip
     await accounts.load()
     return accounts

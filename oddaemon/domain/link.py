@@ -49,7 +49,7 @@ class Link:
     bytes_served: Bytes = Bytes(0)
     last_used_at: datetime | None = None
     max_uses: int | None = None
-    """None: as often as anybody likes. See `services.links` for what a use is."""
+    """None: as often as anybody likes. See `services.link_serving` for what a use is."""
     uses_left: int | None = None
     address: str | None = None
     """An address or network: it works from there alone. None: from everywhere."""

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.errors import InvalidArgument, InvalidSelection, NotFound
 from oddaemon.domain.failure import FailureCode
 from oddaemon.domain.job import JobState
 from oddaemon.domain.node import DiskUsage
 from oddaemon.domain.types import Bytes, BytesPerSecond, LinkId, Seconds
-from oddaemon.services.links import LinkPolicy, LinkService
 from oddaemon.services.orders import OrderReader
 from oddaemon.storage.local import LocalStorage
 from tests.support import torrents
 from tests.support.core import HERE, House, house
+from tests.support.links import linking
 from tests.support.wait import until
 
 URL = "http://sim.invalid/file.bin"
@@ -84,19 +83,19 @@ def _is_sized(home: House) -> bool:
 
 async def test_who_cancels_loses_the_links_though_others_keep_the_files(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
-        links = LinkService(store=home.store, clock=SystemClock(), policy=LinkPolicy)
-        links.serve_on(HERE, "http://files.invalid", _NoServer())
+        linked = linking(home.store)
+        linked.servers.serve_on(HERE, "http://files.invalid", _NoServer())
         maya = await home.user("maya")
         options = {"size": "100000", "files": "2", "rate": "50000"}
         theirs = await home.add(URL, maya, files="1", options=options)
         mine = await home.add(URL, options=options)
         await home.until_state(theirs, DONE)
-        (link,) = await links.create(home.admin, str(mine.job.number))
-        await links.content(link.link.id, link.link.replica_id, 1)
+        (link,) = await linked.service.create(home.admin, str(mine.job.number))
+        await linked.serving.content(link.link.id, link.link.replica_id, 1)
         await home.core.downloads.cancel(home.admin, mine.job.id)
         assert home.revoked == [link.link.id]
         with pytest.raises(NotFound):
-            await links.content(link.link.id, link.link.replica_id, 1)
+            await linked.serving.content(link.link.id, link.link.replica_id, 1)
         assert (await home.job(theirs)).state is DONE  # type: ignore[union-attr]
 
 

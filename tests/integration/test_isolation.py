@@ -44,7 +44,7 @@ from oddaemon.services.event_feed import EventFeed
 from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.keyed_adds import KeyedAdds
-from oddaemon.services.links import LinkPolicy, LinkService
+from oddaemon.services.links import LinkService
 from oddaemon.services.orders import OrderReader
 from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
@@ -55,6 +55,7 @@ from oddaemon.services.views import AddOrder
 from oddaemon.testing.store_samples import a_job, a_link
 from tests.support.accounts import OWN_UID, PASSWORD, built_accounts
 from tests.support.core import HERE, SIMULATED, House
+from tests.support.links import linking
 
 CONTENT = b"all of it"
 SECRET_NAME = "The owner's own film"
@@ -344,11 +345,10 @@ NEEDS_NOBODY = {
     "accounts.register", "accounts.load", "accounts.logout", "accounts.ended", "accounts.run", "accounts.tidy",
     # of a job that was found for its caller
     "reports.ask_progress", "reports.progress",
-    # which engines there are, and what leads whoever has a link's token to the file server
-    "jobs.engine", "links.place",
+    # which engines there are
+    "jobs.engine",
     # the daemon's own
-    "links.serve_on", "links.node_key", "links.rekey", "links.push_revocations", "links.revoked", "links.content",
-    "links.use", "links.record_usage", "links.trim", "cache.evict", "settings.load", "settings.value",
+    "links.trim", "cache.evict", "settings.load", "settings.value",
     "settings.values", "settings.stored", "settings.on_change", "settings.refix", "quotas.load", "quotas.note",
     "quotas.of", "status.nodes", "keyed_adds.trim",
 }  # fmt: skip
@@ -407,14 +407,14 @@ async def services(folder: Path) -> AsyncIterator[Services]:
         async def rekey(self, keys: object) -> None:
             pass
 
-    links = LinkService(store=store, clock=clock, policy=LinkPolicy)
-    links.serve_on(HERE, "http://127.0.0.1:1", Files())
+    linked = linking(store)
+    linked.servers.serve_on(HERE, "http://127.0.0.1:1", Files())
     loaded = load(environ={})
     settings = RuntimeSettings(store, clock, setting_specs(loaded), fixed_settings(loaded))
     await settings.load()
     built = Services(
         home=home, downloads=inner.downloads, jobs=inner.jobs, job_files=inner.job_files, reports=inner.reports,
-        prober=inner.prober, links=links,
+        prober=inner.prober, links=linked.service,
         cache=CacheService(
             store=store, clock=clock, nodes=lambda: [home.agent], wake=lambda _: None, settle=none, in_use=lambda: (),
             measure=none,

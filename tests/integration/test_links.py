@@ -25,11 +25,14 @@ from oddaemon.domain.types import Bytes, JobId, LinkId, Seconds
 from oddaemon.domain.user import ALL_SCOPES, Principal, Role, User
 from oddaemon.fileserver.processes import FileServer
 from oddaemon.ports.store import Transaction
-from oddaemon.services.links import LinkPolicy, LinkService
+from oddaemon.services.file_servers import FileServers
+from oddaemon.services.link_serving import LinkServing
+from oddaemon.services.links import LinkService
 from oddaemon.services.views import JobView, LinkView
 from tests.support.accounts import built_accounts
 from tests.support.core import HERE, House, house, stored_in
 from tests.support.http import fetch
+from tests.support.links import linking
 from tests.support.wait import until
 
 FILES = {"Show/S01/E01.mkv": b"one" * 1000, "Show/S01/E02.mkv": b"two" * 2000, "Show/it's #1 🎬.txt": b"text"}
@@ -50,6 +53,8 @@ class NoServer:
 class Library:
     house: House
     links: LinkService
+    serving: LinkServing
+    servers: FileServers
     server: FileServer
     job: JobView
 
@@ -82,24 +87,25 @@ async def completed(built: House, who: Principal | None = None) -> JobView:
 @pytest.fixture
 async def library(tmp_path: Path) -> AsyncIterator[Library]:
     async with house(tmp_path) as built:
-        links = LinkService(store=built.store, clock=SystemClock(), policy=LinkPolicy)
-        built.core.downloads.revoke = links.push_revocations
+        linked = linking(built.store)
+        serving, servers = linked.serving, linked.servers
+        built.core.downloads.revoke = servers.push_revocations
         server = FileServer(
-            host="127.0.0.1", port=0, storage=stored_in(built.storage.base), keys=[await links.node_key(HERE)],
-            look_up=links.content, on_usage=links.record_usage, read_revoked=links.revoked, on_use=links.use,
+            host="127.0.0.1", port=0, storage=stored_in(built.storage.base), keys=[await servers.node_key(HERE)],
+            look_up=serving.content, on_usage=serving.record_usage, read_revoked=servers.revoked, on_use=serving.use,
             processes=2,
         )  # fmt: skip
         host, port = await server.start()
         try:
-            links.serve_on(HERE, f"http://{host}:{port}", server)
-            yield Library(built, links, server, await completed(built))
+            servers.serve_on(HERE, f"http://{host}:{port}", server)
+            yield Library(built, linked.service, serving, servers, server, await completed(built))
         finally:
             await server.stop()
 
 
 async def test_another_key_ends_every_link_and_makes_new_ones_that_work(library: Library) -> None:
     number = str(library.job.job.number)
-    accounts = built_accounts(library.house.store, SystemClock(), rekey=library.links.rekey)
+    accounts = built_accounts(library.house.store, SystemClock(), rekey=library.servers.rekey)
     old = [view.url for view in await library.links.create(library.admin, number)]
     [listed] = await library.links.create(library.admin, number, kind=LinkKind.M3U)
     old.append(listed.url)
@@ -220,7 +226,7 @@ async def test_links_die_with_revocation_and_with_their_job(library: Library) ->
     assert (await fetch(last.url)).status == 410
     assert (await fetch(three.url)).status == 410
     # and after a restart of everything
-    assert {view.link.id for view in (one, two, three, last)} <= set(await library.links.revoked())
+    assert {view.link.id for view in (one, two, three, last)} <= set(await library.servers.revoked())
 
 
 async def test_strangers_see_and_touch_nothing(library: Library) -> None:
@@ -252,7 +258,7 @@ async def test_a_disabled_user_s_links_are_dead(library: Library) -> None:
     assert account is not None
     await library.house.store.write(lambda tx: tx.users.update(replace(account, is_active=False)))
     with pytest.raises(NotFound):
-        await library.links.content(made.link.id, made.link.replica_id, 1)
+        await library.serving.content(made.link.id, made.link.replica_id, 1)
 
 
 async def test_lists_show_use_but_no_urls(library: Library) -> None:
@@ -279,16 +285,16 @@ async def test_a_link_to_files_that_are_being_fetched_again_says_so(library: Lib
     [made] = await library.links.create(library.admin, str(library.job.job.number), files=["1"])
     replica = await library.house.store.read(lambda tx: tx.cache.replica(made.link.replica_id))
     assert replica is not None
-    content = await library.links.content(made.link.id, replica.id, 1)
+    content = await library.serving.content(made.link.id, replica.id, 1)
     assert content.files[0].size == len(FILES["Show/S01/E01.mkv"])
     for state, error in ((ReplicaState.MISSING, NotReady), (ReplicaState.DELETING, NotFound)):
         changed = replace(replica, state=state)
         await library.house.store.write(lambda tx, changed=changed: tx.cache.update_replica(changed))  # type: ignore[misc]
         with pytest.raises(error):
-            await library.links.content(made.link.id, replica.id, 1)
+            await library.serving.content(made.link.id, replica.id, 1)
     for index in (2, 99):
         with pytest.raises(NotFound):
-            await library.links.content(made.link.id, replica.id, index)
+            await library.serving.content(made.link.id, replica.id, index)
 
 
 async def test_expiry_and_trimming(library: Library) -> None:
@@ -302,16 +308,14 @@ async def test_two_installations_share_no_key_and_a_restart_keeps_it(tmp_path: P
     keys = []
     for name in ("a", "b"):
         async with house(tmp_path / name) as built:
-            links = LinkService(store=built.store, clock=SystemClock(), policy=LinkPolicy)
-            keys.append(await links.node_key(HERE))
-            fresh = LinkService(store=built.store, clock=SystemClock(), policy=LinkPolicy)
-            assert await fresh.node_key(HERE) == keys[-1]
+            keys.append(await linking(built.store).servers.node_key(HERE))
+            assert await linking(built.store).servers.node_key(HERE) == keys[-1]
     assert keys[0] != keys[1]
 
 
 async def test_a_node_that_serves_nothing_makes_no_links(tmp_path: Path) -> None:
     async with house(tmp_path) as built:
-        links = LinkService(store=built.store, clock=SystemClock(), policy=LinkPolicy)
+        links = linking(built.store).service
         view = await completed(built)
         with pytest.raises(NodeUnavailable):
             await links.create(built.admin, str(view.job.number))
@@ -351,7 +355,7 @@ async def test_going_on_with_what_was_begun_takes_no_use(library: Library) -> No
     [other] = await library.links.create(library.admin, number, files=["1"], max_uses=1)
     assert (await fetch(other.url, {"Range": "bytes=1-"})).status == 206  # who did not begin takes one, too
     assert (await fetch(other.url)).status == 410
-    assert not await library.links.use(other.link.id, "192.0.2.7", True)
+    assert not await library.serving.use(other.link.id, "192.0.2.7", True)
 
 
 async def test_an_archive_is_never_gone_on_with(library: Library) -> None:
@@ -378,12 +382,12 @@ async def test_a_bound_link_works_from_its_address_alone(library: Library) -> No
         bound = await made(address)
         answer = await fetch(bound.url)
         assert (answer.status, content in answer.body) == (410, False)
-        assert await library.links.use(bound.link.id, address.replace("::/32", "::9"), False)
+        assert await library.serving.use(bound.link.id, address.replace("::/32", "::9"), False)
     assert (await library.links.page(library.admin, id=number, offset=0, limit=1)).rows[0].link.address == "127.0.0.1"
     # whoever may not come in takes no use
     once = await made("127.0.0.1", max_uses=1)
-    assert not await library.links.use(once.link.id, "192.0.2.7", False)
-    assert await library.links.use(once.link.id, "::ffff:127.0.0.1", False)
+    assert not await library.serving.use(once.link.id, "192.0.2.7", False)
+    assert await library.serving.use(once.link.id, "::ffff:127.0.0.1", False)
     # every file of a playlist is bound as the playlist is
     playlist = await fetch((await made("127.0.0.1", LinkKind.M3U)).url)
     [first, *_] = [line for line in playlist.body.decode().splitlines() if line.startswith("http")]
@@ -410,7 +414,7 @@ async def test_a_users_links_die_with_the_access_and_stay_dead(library: Library,
     """At once on the file server, also on one that starts later, and also when the user is let in again."""
     store, operator = library.house.store, library.admin
     accounts = built_accounts(
-        store, SystemClock(), revoke=library.links.push_revocations, wake=library.house.core.reconciler.wake
+        store, SystemClock(), revoke=library.servers.push_revocations, wake=library.house.core.reconciler.wake
     )
     try:
         links = {}
@@ -441,8 +445,8 @@ async def test_a_users_links_die_with_the_access_and_stay_dead(library: Library,
             await accounts.set_active(operator, "ann", True)
         later = FileServer(
             host="127.0.0.1", port=0, storage=stored_in(library.house.storage.base),
-            keys=[await library.links.node_key(HERE)], look_up=library.links.content, on_use=library.links.use,
-            on_usage=library.links.record_usage, read_revoked=library.links.revoked, processes=1,
+            keys=[await library.servers.node_key(HERE)], look_up=library.serving.content, on_use=library.serving.use,
+            on_usage=library.serving.record_usage, read_revoked=library.servers.revoked, processes=1,
         )  # fmt: skip
         host, port = await later.start()
         try:

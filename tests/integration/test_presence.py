@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.cache import ReplicaState
 from oddaemon.domain.errors import NotReady, StorageMissing
 from oddaemon.domain.job import JobState
 from oddaemon.domain.link import LinkKind
 from oddaemon.fileserver.processes import FileServer
-from oddaemon.services.links import LinkPolicy, LinkService
+from oddaemon.services.links import LinkService
 from oddaemon.services.views import JobView
 from tests.support.core import HERE, House, house, stored_in
 from tests.support.http import fetch
+from tests.support.links import linking
 from tests.support.wait import until
 
 URL = "http://sim.invalid/file.bin"
@@ -60,16 +60,16 @@ async def a_completed_job(home: House) -> JobView:
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with house(tmp_path) as home:
-        links = LinkService(store=home.store, clock=SystemClock(), policy=LinkPolicy, look=home.core.presence.check)
+        linked = linking(home.store, look=home.core.presence.check)
         server = FileServer(
-            host="127.0.0.1", port=0, storage=stored_in(home.storage.base), keys=[await links.node_key(HERE)],
-            look_up=links.content, on_usage=links.record_usage, read_revoked=links.revoked,
+            host="127.0.0.1", port=0, storage=stored_in(home.storage.base), keys=[await linked.servers.node_key(HERE)],
+            look_up=linked.serving.content, on_usage=linked.serving.record_usage, read_revoked=linked.servers.revoked,
             on_gone=home.core.presence.suspect,
         )  # fmt: skip
         host, port = await server.start()
         try:
-            links.serve_on(HERE, f"http://{host}:{port}", server)
-            yield Served(home, links, await a_completed_job(home))
+            linked.servers.serve_on(HERE, f"http://{host}:{port}", server)
+            yield Served(home, linked.service, await a_completed_job(home))
         finally:
             await server.stop()
 
@@ -125,9 +125,7 @@ async def test_what_went_while_nobody_looked_is_noticed_after_a_start(tmp_path: 
     home = House(tmp_path)
     await home.start()
     try:
-        served = Served(
-            home, LinkService(store=home.store, clock=SystemClock(), policy=LinkPolicy), await a_completed_job(home)
-        )
+        served = Served(home, linking(home.store).service, await a_completed_job(home))
         file = await served.file()
         await home.crash()
         harm(file)

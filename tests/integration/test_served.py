@@ -13,7 +13,8 @@ from oddaemon.domain.day_left import Allotment, DayLeft
 from oddaemon.domain.types import Bytes, JobId, LinkId, UserId
 from oddaemon.domain.user import User
 from oddaemon.ports.store import Store, Transaction
-from oddaemon.services.links import LinkPolicy, LinkService
+from oddaemon.services.file_servers import FileServers
+from oddaemon.services.link_serving import LinkServing
 from oddaemon.services.served import DailyServing, day_of, next_day
 from oddaemon.store.migrate import open_store
 from oddaemon.testing.fakes import ManualClock
@@ -68,10 +69,10 @@ async def test_what_is_counted_holds_until_midnight_also_over_a_restart(tmp_path
                 own=lambda: most, allot=lambda day, _: pushed.append(day),
             )  # fmt: skip
 
-        service, daily = LinkService(store=store, clock=clock, policy=LinkPolicy), serving()
+        links_used, daily = LinkServing(store, clock, FileServers(store, clock)), serving()
 
         async def give(**counts: int) -> None:
-            await service.record_usage({links[name]: (1, Bytes(count)) for name, count in counts.items()})
+            await links_used.record_usage({links[name]: (1, Bytes(count)) for name, count in counts.items()})
             await daily.look()
 
         def left(user: User) -> int | None:
@@ -88,7 +89,7 @@ async def test_what_is_counted_holds_until_midnight_also_over_a_restart(tmp_path
         assert (left(ann), left(bob)) == (0, 1)
         # told once, and of a link that nobody knows nothing is counted
         count = len(pushed)
-        await service.record_usage({LinkId(ann.id): (1, Bytes(10**6))})
+        await links_used.record_usage({LinkId(ann.id): (1, Bytes(10**6))})
         await daily.look()
         assert len(pushed) == count
         # own limits hold at once

@@ -18,10 +18,10 @@ from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.link import LinkContent, LinkFile
 from oddaemon.domain.types import Bytes, LinkId, ReplicaId
 from oddaemon.fileserver.processes import FileServer, LinkUsage, StorageChoice
-from oddaemon.services.links import LinkPolicy, LinkService
 from oddaemon.storage.local import LocalStorage
 from tests.support.core import HERE, house
 from tests.support.http import fetch
+from tests.support.links import linking
 
 ATTIC = """
 from dataclasses import dataclass
@@ -74,9 +74,9 @@ async def test_file_processes_serve_from_the_chosen_provider(tmp_path: Path, mon
         async def revoked() -> Mapping[LinkId, datetime]:
             return {}
 
-        links = LinkService(store=home.store, clock=SystemClock(), policy=LinkPolicy)
+        linked = linking(home.store)
         server = FileServer(
-            host="127.0.0.1", port=0, keys=[await links.node_key(HERE)], look_up=look_up, on_usage=count,
+            host="127.0.0.1", port=0, keys=[await linked.servers.node_key(HERE)], look_up=look_up, on_usage=count,
             read_revoked=revoked,
             storage=StorageChoice(
                 provider="attic", settings={"floor": "third"}, state_dir=tmp_path, download_dir=tmp_path / "floors"
@@ -84,8 +84,8 @@ async def test_file_processes_serve_from_the_chosen_provider(tmp_path: Path, mon
         )  # fmt: skip
         host, port = await server.start()
         try:
-            links.serve_on(HERE, f"http://{host}:{port}", server)
-            (made,) = await links.create(home.admin, str(view.job.number))
+            linked.servers.serve_on(HERE, f"http://{host}:{port}", server)
+            (made,) = await linked.service.create(home.admin, str(view.job.number))
             assert (await fetch(made.url)).body == b"from the attic"
         finally:
             await server.stop()

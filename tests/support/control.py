@@ -29,13 +29,13 @@ from oddaemon.domain.events import Event
 from oddaemon.domain.types import Bytes, ReplicaId, Seconds
 from oddaemon.eventbus.in_process import InProcessEventBus
 from oddaemon.services.cache import CacheService
-from oddaemon.services.links import LinkPolicy, LinkService
 from oddaemon.services.quotas import Quotas
 from oddaemon.services.runtime_settings import RuntimeSettings
 from oddaemon.services.status import StatusService
 from tests.support import core
 from tests.support.accounts import built_accounts
 from tests.support.core import HERE, SIMULATED, House
+from tests.support.links import linking
 
 KEPT = Seconds(3600)
 """For how long events are said to be kept."""
@@ -132,7 +132,7 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
         accounts=accounts, quotas=Quotas(store=store, clock=clock, limits=lambda: home.limits),
         downloads=inner.downloads, jobs=inner.jobs, job_files=inner.job_files, reports=inner.reports,
         prober=inner.prober, batches=inner.batches,
-        links=LinkService(store=store, clock=clock, policy=LinkPolicy),
+        links=linking(store).service,
         cache=CacheService(
             store=store, clock=clock, nodes=lambda: [home.agent], wake=inner.reconciler.wake,
             settle=inner.reconciler.settled, in_use=nothing_in_use, measure=measure,

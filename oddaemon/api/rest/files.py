@@ -166,4 +166,4 @@ async def revoke_link(call: Call[LinkPath, Nothing, Nothing]) -> RevokedLinks:
 @route("GET", "/d/{token}", needs=PUBLIC, summary="To where a link leads", status=307, errors=[NotFound])
 async def follow_link(call: Call[TokenPath, Nothing, Nothing]) -> Answer[None]:
     """To the file server, which is where files are served: links point there from the start."""
-    return Answer(data=None, headers={"Location": await call.parts.links.place(call.path.token)})
+    return Answer(data=None, headers={"Location": await call.parts.link_serving.place(call.path.token)})

@@ -18,6 +18,7 @@ from oddaemon.services.event_feed import EventFeed
 from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.keyed_adds import KeyedAdds
+from oddaemon.services.link_serving import LinkServing
 from oddaemon.services.links import LinkService
 from oddaemon.services.metrics import MetricsService
 from oddaemon.services.probing import Prober
@@ -59,6 +60,7 @@ class RestParts:
     prober: Prober
     batches: Batches
     links: LinkService
+    link_serving: LinkServing
     cache: CacheService
     settings: RuntimeSettings
     status: StatusService
