@@ -91,7 +91,7 @@ class RegenerateRequest(Model):
 
 
 class KeyPath(Model):
-    key: str = Field(min_length=1, max_length=64, description="Name or id.")
+    key: str = Field(min_length=1, max_length=64, description="Name or id.", examples=["backup script"])
 
 
 class Session(Model):

@@ -23,6 +23,8 @@ MAX_ADD = 16 << 20
 MAX_SOURCE = 65_536
 MOST = 2**63 - 1
 
+EXAMPLES = ["https://example.org/film.mkv", "magnet:?xt=urn:btih:c12fe1c06bba254a9dc9f519b335aa7c1367a88a"]
+
 Text = Annotated[str, Field(max_length=1000)]
 Options = Annotated[dict[str, Annotated[str, Field(max_length=MAX_SOURCE)]], Field(max_length=100)]
 
@@ -47,7 +49,10 @@ class _Wishes(Model):
 
 class AddItem(_Wishes):
     source: str = Field(
-        min_length=1, max_length=MAX_SOURCE, description="A magnet, an info-hash, or an http, https or ftp URL."
+        min_length=1,
+        max_length=MAX_SOURCE,
+        description="A magnet, an info-hash, or an http, https or ftp URL.",
+        examples=EXAMPLES,
     )
 
 

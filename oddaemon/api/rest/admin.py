@@ -42,7 +42,7 @@ class Node(Model):
 
 
 class NodePath(Model):
-    id: str = Field(min_length=1, max_length=64)
+    id: str = Field(min_length=1, max_length=64, examples=["nas"])
 
 
 class Setting(Model):
@@ -57,7 +57,7 @@ class Setting(Model):
 
 
 class SettingPath(Model):
-    key: str = Field(min_length=1, max_length=128, pattern=r"^[a-z0-9_.]+$")
+    key: str = Field(min_length=1, max_length=128, pattern=r"^[a-z0-9_.]+$", examples=["limits.per_user"])
 
 
 class SettingChange(Model):

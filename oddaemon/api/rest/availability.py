@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from oddaemon.api.rest.adding import MAX_SOURCE
+from oddaemon.api.rest.adding import EXAMPLES, MAX_SOURCE
 from oddaemon.api.rest.jobs import problem
 from oddaemon.api.rest.models import Model, Nothing, Problem
 from oddaemon.api.rest.routes import Call, Routes
@@ -21,7 +21,10 @@ MAX_BODY = 4 << 20
 
 class AvailabilityRequest(Model):
     sources: list[Annotated[str, Field(max_length=MAX_SOURCE)]] = Field(
-        min_length=1, max_length=MOST_SOURCES, description="Info-hashes, magnets or URLs."
+        min_length=1,
+        max_length=MOST_SOURCES,
+        description="Info-hashes, magnets or URLs.",
+        examples=[EXAMPLES],
     )
 
 

@@ -33,7 +33,11 @@ ADD_ERRORS = (LimitExceeded, NoSpace, EngineUnavailable, Unsupported)
 
 class JobPath(Model):
     id: str = Field(
-        min_length=1, max_length=80, pattern=r"^[^,\s]+$", description="A number, UUID, info-hash, or @last."
+        min_length=1,
+        max_length=80,
+        pattern=r"^[^,\s]+$",
+        description="A number, UUID, info-hash, or @last.",
+        examples=["1", "@last"],
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from oddaemon.api.rest.adding import (
+    EXAMPLES,
     MAX_ADD,
     MAX_SOURCE,
     AddRequest,
@@ -82,7 +83,7 @@ class Engine(Model):
 
 
 class InfoRequest(Model):
-    source: str = Field(min_length=1, max_length=MAX_SOURCE)
+    source: str = Field(min_length=1, max_length=MAX_SOURCE, examples=EXAMPLES)
     options: Options = Field(default_factory=dict)
     node: str = Field(default="", max_length=1000, description="As this one sees it.")
     timeout_s: float = Field(default=60, gt=0, le=MAX_PROBE_SECONDS)

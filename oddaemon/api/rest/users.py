@@ -58,11 +58,11 @@ def shown_user(user: domain.User) -> User:
 
 
 class UserPath(Model):
-    user: str = Field(min_length=1, max_length=64, description="Name or id.")
+    user: str = Field(min_length=1, max_length=64, description="Name or id.", examples=["maya"])
 
 
 class NewUser(Model):
-    username: str = Field(min_length=1, max_length=64)
+    username: str = Field(min_length=1, max_length=64, examples=["noor"])
     role: Role = Role.USER
     email: str | None = Field(default=None, max_length=255)
     password: str | None = Field(default=None, max_length=200, description="null: for API keys and a linked uid alone.")
