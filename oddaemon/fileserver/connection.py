@@ -27,7 +27,8 @@ from oddaemon.fileserver.sending import DaySpent, Sender
 from oddaemon.fileserver.usage import Usage
 
 if TYPE_CHECKING:
-    from oddaemon.fileserver.app import Answer, FileApp
+    from oddaemon.fileserver.app import FileApp
+    from oddaemon.fileserver.known import Answer
 
 log = logging.getLogger(__name__)
 

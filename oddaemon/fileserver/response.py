@@ -14,6 +14,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from oddaemon.domain.byte_range import ByteRange
+from oddaemon.domain.errors import OpenDebridError, StorageMissing
 from oddaemon.domain.files import display_name, may_be_inline
 from oddaemon.domain.link import LinkFile
 from oddaemon.domain.types import ReplicaId, UserId
@@ -181,6 +182,15 @@ def refusal(status: HTTPStatus, message: str, *, body: bool = True, extra: str =
         f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\n{extra}{_GUARDS}",
     )
     return Response(status.value, head, Body(iter([text]), _nothing) if body else None, text=text)
+
+
+def unavailable(why: str | OpenDebridError, *, body: bool = True) -> Response:
+    """It may be had soon."""
+    if isinstance(why, StorageMissing):
+        message = "the disk with this file is not there at the moment"
+    else:
+        message = why if isinstance(why, str) else "the file is being fetched again"
+    return refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, body=body, extra="Retry-After: 10\r\n")
 
 
 def disposition_field(name: str, content_type: str, *, inline: bool) -> str:

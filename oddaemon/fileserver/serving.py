@@ -1,0 +1,119 @@
+"""Answers with what a link gives: a file or a part of it, an archive, a playlist."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from http import HTTPStatus
+
+from oddaemon.domain.byte_range import parse_range
+from oddaemon.domain.errors import NotFound, StorageMissing
+from oddaemon.domain.link import LinkKind
+from oddaemon.fileserver.conditional import Verdict, evaluate, range_applies
+from oddaemon.fileserver.http import Request
+from oddaemon.fileserver.known import Known
+from oddaemon.fileserver.response import (
+    Response,
+    Variant,
+    not_modified,
+    partial,
+    refusal,
+    streamed,
+    unsatisfiable,
+    variant_of,
+    whole,
+)
+from oddaemon.ports.storage import StorageProvider
+
+_BEHIND_THE_FIRST = re.compile(r"bytes\s*=\s*(\d{1,18})-\d*", re.IGNORECASE | re.ASCII)
+_PLAYLIST_TYPE = "audio/x-mpegurl"
+
+
+def serve(storage: StorageProvider, request: Request, known: Known) -> Response:
+    """Raises NotFound for a file that is not there as it was recorded, StorageMissing, OSError."""
+    made = _file if known.token.kind is LinkKind.FILE else _made
+    response = made(storage, request, known)
+    if response.status in (200, 206) and request.method == "GET":
+        response.link, response.user = known.link, known.token.user_id
+    return response
+
+
+def goes_on(storage: StorageProvider, request: Request, known: Known) -> bool:
+    """It gets bytes behind the first alone: a client goes on with what it has begun, or a player seeks. A range
+    that will be ignored, for what it says or for its If-Range, gets everything."""
+    if known.token.kind is not LinkKind.FILE:
+        return False  # an archive has no ranges: it is always sent from its beginning
+    fields, file = request.fields, known.content.files[0]
+    wanted = fields.get("range", "").strip()
+    match = _BEHIND_THE_FIRST.fullmatch(wanted)
+    if match is None or int(match[1]) == 0 or parse_range(wanted, file.size) is None:
+        return False
+    if "if-range" not in fields:
+        return True
+    try:
+        fd = storage.open(known.token.replica_id, file.disk_path)
+    except (NotFound, StorageMissing, OSError):
+        return False
+    try:
+        return range_applies(fields["if-range"], _variant(known, os.fstat(fd)).validators, time.time())
+    finally:
+        os.close(fd)
+
+
+def _file(storage: StorageProvider, request: Request, known: Known) -> Response:
+    file = known.content.files[0]
+    fd = storage.open(known.token.replica_id, file.disk_path)
+    try:
+        found = os.fstat(fd)
+        if found.st_size != file.size:
+            raise NotFound
+        response = _conditional(request, _variant(known, found), fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    if response.body is None or response.status not in (200, 206):
+        os.close(fd)
+    return response
+
+
+def _made(storage: StorageProvider, request: Request, known: Known) -> Response:
+    """An archive or a playlist."""
+    content, replica_id = known.content, known.token.replica_id
+    wanted = request.method == "GET"
+    if known.archive is None:
+        text = content.text.encode("utf-8", "replace")
+        return streamed(iter([text]) if wanted else None, len(text), content.name, _PLAYLIST_TYPE, _nothing)
+    archive = known.archive
+    stream = archive.stream(lambda path: storage.open(replica_id, path))
+    return streamed(stream if wanted else None, archive.length, content.name, "application/zip", stream.close)
+
+
+def _conditional(request: Request, variant: Variant, fd: int) -> Response:
+    """RFC 9110 section 13.2.2. A Range field counts with GET alone (section 14.2)."""
+    fields = request.fields
+    is_get = request.method == "GET"
+    verdict = evaluate(fields, variant.validators)
+    if verdict is Verdict.FAILED:
+        return refusal(HTTPStatus.PRECONDITION_FAILED, "the file is not the one that was meant", body=is_get)
+    if verdict is Verdict.NOT_MODIFIED:
+        return not_modified(variant)
+    if is_get and "range" in fields and range_applies(fields.get("if-range"), variant.validators, time.time()):
+        ranges = parse_range(fields["range"], variant.size)
+        if ranges is not None:
+            return partial(variant, fd, ranges) if ranges else unsatisfiable(variant, body=True)
+    return whole(variant, fd if is_get else None)
+
+
+def _variant(known: Known, found: os.stat_result) -> Variant:
+    variant = known.variant
+    if variant is None or variant.modified_ns != found.st_mtime_ns or variant.size != found.st_size:
+        token, file = known.token, known.content.files[0]
+        variant = known.variant = variant_of(
+            token.replica_id, token.file_index, file, known.content.name, found, inline=token.inline
+        )
+    return variant
+
+
+def _nothing() -> None:
+    """Nothing to release."""
