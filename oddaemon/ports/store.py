@@ -12,28 +12,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
-from oddaemon.domain.credentials import ApiKey, Invitation, InvitationId, KeyId, Session, SessionId
-from oddaemon.domain.events import Event
 from oddaemon.domain.job import Hold, Job, JobState
-from oddaemon.domain.keyed_add import KeyedAdd
 from oddaemon.domain.link import Link, LinkState
-from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.query import SortKey, Term
-from oddaemon.domain.types import (
-    Bytes,
-    EngineName,
-    EntryId,
-    JobId,
-    JobNumber,
-    LinkId,
-    NodeId,
-    ReplicaId,
-    UserId,
+from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, JobNumber, LinkId, NodeId, ReplicaId, UserId
+from oddaemon.ports.store_accounts import (
+    ApiKeyRepository,
+    InvitationRepository,
+    KeyedAddRepository,
+    ServedRepository,
+    SessionRepository,
+    UserRepository,
 )
-from oddaemon.domain.user import User
+from oddaemon.ports.store_daemon import EventRepository, NodeRepository, SecretRepository, SettingRepository
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -262,105 +256,6 @@ class MaterialRepository(Protocol):
         """Leaves `erased` behind."""
 
 
-class UserRepository(Protocol):
-    def insert(self, user: User) -> None:
-        """Raises AlreadyExists."""
-
-    def get(self, user_id: UserId) -> User | None: ...
-
-    def by_name(self, username: str) -> User | None: ...
-
-    def by_uid(self, uid: int) -> User | None:
-        """The user to whom a uid of the daemon's machine is linked."""
-
-    def update(self, user: User) -> None:
-        """Stores every field but `last_seen_at`. Raises NotFound."""
-
-    def all(self) -> Sequence[User]:
-        """By name."""
-
-    def note_seen(self, seen: Mapping[UserId, datetime]) -> None:
-        """When users were last seen; unknown ones are passed over."""
-
-    def delete(self, user_id: UserId) -> None:
-        """With keys, sessions and the invitations that the user made. Jobs have to be gone or another's."""
-
-
-class ApiKeyRepository(Protocol):
-    def insert(self, key: ApiKey) -> None:
-        """Raises AlreadyExists when its user has one of that name."""
-
-    def renew(self, key_id: KeyId, digest: str, expires_at: datetime | None) -> None:
-        """Another secret. Raises NotFound."""
-
-    def get(self, key_id: KeyId) -> ApiKey | None: ...
-
-    def of_user(self, user_id: UserId) -> Sequence[ApiKey]:
-        """Oldest first."""
-
-    def note_used(self, used: Mapping[KeyId, datetime]) -> None:
-        """When keys were last used; unknown ones are passed over."""
-
-    def delete(self, key_id: KeyId) -> bool:
-        """Whether there was one."""
-
-    def delete_of(self, user_id: UserId | None) -> int:
-        """All of a user, or of everybody; how many."""
-
-    def trim(self, expired_before: datetime) -> int: ...
-
-
-class SessionRepository(Protocol):
-    def insert(self, session: Session) -> None: ...
-
-    def renew(self, session_id: SessionId, digest: str, expires_at: datetime) -> None:
-        """The next refresh token of the family. Raises NotFound."""
-
-    def get(self, session_id: SessionId) -> Session | None: ...
-
-    def of_user(self, user_id: UserId) -> Sequence[Session]:
-        """Oldest first, expired ones too."""
-
-    def delete(self, session_id: SessionId) -> bool:
-        """Whether there was one."""
-
-    def delete_of(self, user_id: UserId | None) -> int:
-        """All of a user, or of everybody; how many."""
-
-    def trim(self, expired_before: datetime) -> int: ...
-
-
-class InvitationRepository(Protocol):
-    def insert(self, invitation: Invitation) -> None: ...
-
-    def get(self, invitation_id: InvitationId) -> Invitation | None: ...
-
-    def all(self) -> Sequence[Invitation]:
-        """Oldest first, expired ones too."""
-
-    def delete(self, invitation_id: InvitationId) -> bool:
-        """Whether there was one: of any number that take it at once, it is there for one."""
-
-    def delete_of(self, user_id: UserId | None) -> int:
-        """All that a user made, or all; how many."""
-
-    def trim(self, expired_before: datetime) -> int: ...
-
-
-class KeyedAddRepository(Protocol):
-    """Gone with their user."""
-
-    def get(self, user_id: UserId, key: str) -> KeyedAdd | None: ...
-
-    def put(self, added: KeyedAdd) -> None:
-        """Inserts or replaces."""
-
-    def delete(self, user_id: UserId, key: str) -> None: ...
-
-    def trim(self, before: datetime) -> int:
-        """Those that were made before; how many."""
-
-
 class LinkRepository(Protocol):
     def insert(self, link: Link) -> None: ...
 
@@ -390,62 +285,6 @@ class LinkRepository(Protocol):
         no more succeed than uses were left."""
 
     def trim(self, expired_before: datetime) -> int: ...
-
-
-class ServedRepository(Protocol):
-    """Bytes that users' links have given. A day is its number since 1970-01-01, in UTC."""
-
-    def add(self, day: int, served: Mapping[UserId, Bytes]) -> None:
-        """Adds to what is counted already. The users have to exist."""
-
-    def on(self, day: int) -> Mapping[UserId, Bytes]:
-        """Of every user of whom something was counted. It goes with its user."""
-
-    def trim(self, before: int) -> int:
-        """Forgets all days before."""
-
-
-class SettingRepository(Protocol):
-    def all(self) -> Mapping[str, Any]: ...
-
-    def put(self, key: str, value: Any, at: datetime) -> None: ...
-
-    def delete(self, key: str) -> None: ...
-
-
-class SecretRepository(Protocol):
-    def get_or_create(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """An installation's own secret (link master key, …), made on first use. Never in a list, log or backup view."""
-
-    def put(self, name: str, value: bytes) -> None:
-        """Another value from now on."""
-
-
-class EventRepository(Protocol):
-    def add(self, event: Event) -> Event:
-        """Durable ones get their `seq`; all are published after the commit."""
-
-    def after(
-        self, seq: int, *, limit: int, types: Collection[str] = (), user_id: UserId | None = None
-    ) -> Sequence[Event]: ...
-
-    def of_job(self, job_id: JobId, *, limit: int) -> Sequence[Event]:
-        """The newest rows of one job, oldest first."""
-
-    def oldest_seq(self) -> int:
-        """The smallest sequence number still kept; 0 when there is none."""
-
-    def newest_seq(self) -> int: ...
-
-    def trim(self, before: datetime) -> int: ...
-
-
-class NodeRepository(Protocol):
-    def upsert(self, node: NodeSnapshot, at: datetime) -> None: ...
-
-    def all(self) -> Sequence[NodeSnapshot]: ...
-
-    def get(self, node_id: NodeId) -> NodeSnapshot | None: ...
 
 
 class Transaction(Protocol):

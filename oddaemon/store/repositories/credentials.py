@@ -104,7 +104,7 @@ def key_row(key: ApiKey) -> dict[str, Any]:
 
 
 class SqlApiKeys:
-    """Meets ports.store.ApiKeyRepository."""
+    """Meets ports.store_accounts.ApiKeyRepository."""
 
     __slots__ = ("_scope",)
 
@@ -140,7 +140,7 @@ class SqlApiKeys:
 
 
 class SqlSessions:
-    """Meets ports.store.SessionRepository."""
+    """Meets ports.store_accounts.SessionRepository."""
 
     __slots__ = ("_scope",)
 
@@ -179,7 +179,7 @@ class SqlSessions:
 
 
 class SqlInvitations:
-    """Meets ports.store.InvitationRepository."""
+    """Meets ports.store_accounts.InvitationRepository."""
 
     __slots__ = ("_scope",)
 

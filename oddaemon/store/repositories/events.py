@@ -68,7 +68,7 @@ def write_events(connection: sa.Connection, counters: Counters) -> None:
 
 
 class SqlEvents:
-    """Meets ports.store.EventRepository."""
+    """Meets ports.store_daemon.EventRepository."""
 
     __slots__ = ("_scope",)
 

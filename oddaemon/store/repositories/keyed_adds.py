@@ -37,7 +37,7 @@ def keyed_add_of(row: RawRow) -> KeyedAdd:
 
 
 class SqlKeyedAdds:
-    """Meets ports.store.KeyedAddRepository."""
+    """Meets ports.store_accounts.KeyedAddRepository."""
 
     __slots__ = ("_scope",)
 

@@ -86,7 +86,7 @@ def _engine_row(engine: EngineHealth) -> Mapping[str, Any]:
 
 
 class SqlNodes:
-    """Meets ports.store.NodeRepository."""
+    """Meets ports.store_daemon.NodeRepository."""
 
     __slots__ = ("_scope",)
 

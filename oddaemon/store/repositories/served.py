@@ -25,7 +25,7 @@ def served_of(row: RawRow) -> tuple[UserId, int, Bytes]:
 
 
 class SqlServed:
-    """Meets ports.store.ServedRepository."""
+    """Meets ports.store_accounts.ServedRepository."""
 
     __slots__ = ("_scope",)
 

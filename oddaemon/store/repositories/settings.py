@@ -32,7 +32,7 @@ def read_settings(connection: sa.Connection) -> Mapping[str, Any]:
 
 
 class SqlSettings:
-    """Meets ports.store.SettingRepository."""
+    """Meets ports.store_daemon.SettingRepository."""
 
     __slots__ = ("_scope",)
 
@@ -51,7 +51,7 @@ class SqlSettings:
 
 
 class SqlSecrets:
-    """Meets ports.store.SecretRepository."""
+    """Meets ports.store_daemon.SecretRepository."""
 
     __slots__ = ("_scope",)
 

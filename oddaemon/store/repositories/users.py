@@ -109,7 +109,7 @@ def user_row(user: User) -> dict[str, Any]:
 
 
 class SqlUsers:
-    """Meets ports.store.UserRepository."""
+    """Meets ports.store_accounts.UserRepository."""
 
     __slots__ = ("_scope",)
 
