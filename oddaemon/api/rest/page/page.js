@@ -13,6 +13,11 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+// words between backticks are code
+function prose(tag, text) {
+  return make(tag, {}, ...(text || "").split("`").map((part, n) => n % 2 ? make("code", { textContent: part }) : part));
+}
+
 function nameOf(schema) {
   if (!schema || Object.keys(schema).length === 0) return "anything";
   if (schema.$ref) return schema.$ref.split("/").pop();
@@ -38,7 +43,7 @@ function fieldRows(rows) {
     table.append(make("tr", {},
       make("td", {}, make("code", { textContent: name }), required ? " *" : ""),
       make("td", { textContent: [where, nameOf(schema), bounds(schema)].filter(Boolean).join(" · ") }),
-      make("td", { textContent: description || schema.description || "" })));
+      prose("td", description || schema.description)));
   }
   return table;
 }
@@ -53,6 +58,7 @@ function modelTable(schema) {
 function sample(schema, all, depth = 0) {
   if (!schema || depth > 4) return null;
   if (schema.$ref) return sample(all[nameOf(schema)], all, depth + 1);
+  if (schema.examples) return schema.examples[0];
   if ("default" in schema) return schema.default;
   if ("const" in schema) return schema.const;
   if (schema.enum) return schema.enum[0];
@@ -66,7 +72,8 @@ function sample(schema, all, depth = 0) {
 }
 
 function tryOut(method, path, operation, all) {
-  const inputs = (operation.parameters || []).map((parameter) => ({ parameter, input: make("input") }));
+  const inputs = (operation.parameters || []).map((parameter) => 
+    ({ parameter, input: make("input", { placeholder: (parameter.schema.examples || []).join(", ") }) }));
   const content = operation.requestBody ? operation.requestBody.content : {};
   const json = content["application/json"];
   const form = json ? null : content["multipart/form-data"];
@@ -130,7 +137,7 @@ function operationBox(method, path, operation, all) {
   const parameters = (operation.parameters || []).map((found) =>
     ({ name: found.name, schema: found.schema, required: found.required, where: found.in, description: found.description }));
   const bodies = Object.entries((operation.requestBody || { content: {} }).content);
-  const inner = make("div", {}, operation.description ? make("p", { textContent: operation.description }) : null);
+  const inner = make("div", {}, operation.description ? prose("p", operation.description) : null);
   if (parameters.length) inner.append(make("h4", { textContent: "Parameters" }), fieldRows(parameters));
   for (const [kind, { schema }] of bodies) {
     inner.append(make("h4", { textContent: `Body: ${kind}, ${nameOf(schema)}` }), modelTable(all[nameOf(schema)] || schema));
@@ -142,7 +149,7 @@ function operationBox(method, path, operation, all) {
       return data ? nameOf(data) : schema.$ref ? nameOf(schema) : kind;
     });
     answers.append(make("tr", {}, make("td", {}, make("code", { textContent: status })),
-      make("td", { textContent: found.join(", ") }), make("td", { textContent: answer.description })));
+      make("td", { textContent: found.join(", ") }), prose("td", answer.description)));
   }
   inner.append(make("h4", { textContent: "Answers" }), answers, make("h4", { textContent: "Try it" }));
   inner.append(tryOut(method, path, operation, all));
@@ -158,7 +165,7 @@ async function show() {
   const api = await (await fetch("openapi.json")).json();
   const all = api.components.schemas;
   byId("version").textContent = api.info.version;
-  byId("about").textContent = api.info.description;
+  byId("about").replaceWith(prose("p", api.info.description));
   const routes = byId("routes");
   routes.replaceChildren();
   for (const { name } of api.tags) {
@@ -172,7 +179,7 @@ async function show() {
   }
   for (const [name, schema] of Object.entries(all)) {
     byId("schemas").append(make("details", { id: name }, make("summary", {}, make("code", { textContent: name })),
-      make("div", {}, schema.description ? make("p", { textContent: schema.description }) : null,
+      make("div", {}, schema.description ? prose("p", schema.description) : null,
         schema.properties ? modelTable(schema) : make("p", { textContent: nameOf(schema) }))));
   }
   byId("find").addEventListener("input", (event) => {
