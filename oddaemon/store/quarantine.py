@@ -24,7 +24,7 @@ from oddaemon.store.repositories import (
     cache,
     credentials,
     events,
-    jobs,
+    job_rows,
     keyed_adds,
     links,
     materials,
@@ -164,8 +164,8 @@ KINDS: Mapping[str, Kind] = {
         },
     ),
     "jobs": Kind(
-        columns=jobs.COLUMNS,
-        convert=jobs.job_of,
+        columns=job_rows.COLUMNS,
+        convert=job_rows.job_of,
         mends={
             "hold": Mend(Hold, lambda: Hold.USER.value),  # type: ignore[arg-type]
             "hold_until": _TIME,
