@@ -105,7 +105,7 @@ def build_core(
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)
     discretion = Discretion(tells_of_others)
     prober = Prober(
-        store=store, clock=clock, node=node, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
+        store=store, clock=clock, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
         would_run=reconciler.would_run,
     )  # fmt: skip
     downloads = DownloadService(

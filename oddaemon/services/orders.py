@@ -85,7 +85,7 @@ class OrderReader:
         source, info = self.source(order)
         wish = self.engine_wish(order.engine)
         node_wish = self._node_wish(order)
-        node = self.node(node_wish)
+        node = self.named_node(node_wish)
         engine = wish or certain_engine(source)
         if info is not None or engine == ARIA2:
             self._check_torrent(node, engine or ARIA2, source, info)
@@ -141,7 +141,7 @@ class OrderReader:
     ) -> tuple[Job, Material | None]:
         """A retry with other wishes: new options replace those of the same name; secrets among them are kept with the
         job."""
-        client = self.node(NodeId(node) if node else None)
+        client = self.named_node(NodeId(node) if node else None)
         public, secrets = self._options(client, job.engine_wish or job.engine, options)
         if node:
             job = replace(job, node_wish=NodeId(node))
@@ -174,8 +174,15 @@ class OrderReader:
             )
         return EngineName(name)
 
+    def named_node(self, wish: NodeId | None) -> NodeClient:
+        """Raises InvalidArgument for a node that there is not."""
+        try:
+            return self.node(wish)
+        except NodeUnavailable as error:
+            raise InvalidArgument(error.message, field="node", hint=error.hint) from error
+
     def _node_wish(self, order: AddOrder) -> NodeId | None:
-        """Raises NodeUnavailable when no node has the labels that are asked for."""
+        """Raises InvalidArgument when no node has the labels that are asked for."""
         if not order.node_labels:
             return NodeId(order.node) if order.node else None
         asked = [node for node in self.nodes() if order.node in ("", node.id)]
@@ -186,7 +193,8 @@ class OrderReader:
                 f"{node.id}: " + (", ".join(f"{key}={value}" for key, value in node.labels.items()) or "none")
                 for node in asked
             )
-            raise NodeUnavailable(f"no node has the labels {labels}", hint=f"labels here: {known or 'no such node'}")
+            hint = f"labels here: {known or 'no such node'}"
+            raise InvalidArgument(f"no node has the labels {labels}", field="node_labels", hint=hint)
         return fitting[0]
 
     def _check_torrent(self, node: NodeClient, engine: EngineName, source: Source, info: TorrentInfo | None) -> None:

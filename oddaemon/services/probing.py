@@ -13,7 +13,6 @@ from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillFile
-from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker
@@ -44,7 +43,6 @@ class Prober:
 
     store: Store
     clock: Clock
-    node: Callable[[NodeId | None], NodeClient]
     reader: OrderReader
     resolver: Resolver
     hits: HitChecker
@@ -57,7 +55,7 @@ class Prober:
     ) -> ProbeView:  # fmt: skip
         """As the node `on` sees it. It makes the daemon go and look: who may only read may not, and it ends within a
         second of the caller's access. Raises InvalidSource, InvalidOption, EngineFailed, DeadlineExceeded, and
-        NodeUnavailable for a node that there is not."""
+        InvalidArgument for a node that there is not."""
         require(who, Scope.JOBS)
         looking = self._look(who, source, torrent, engine, options, deadline, on)
         return await while_it_stands(self.store, self.clock, who, looking)
@@ -68,7 +66,7 @@ class Prober:
     ) -> ProbeView:  # fmt: skip
         parsed, info = self.reader.source(AddOrder(source=source, torrent=torrent))
         wish = self.reader.engine_wish(engine)
-        node = self.node(on)
+        node = self.reader.named_node(on)
         plain = dict(options)
         try:
             async with asyncio.timeout(deadline):

@@ -23,7 +23,6 @@ from oddaemon.domain.errors import (
     InvalidSelection,
     InvalidSource,
     LimitExceeded,
-    NodeUnavailable,
     NotFound,
     WrongState,
 )
@@ -505,7 +504,7 @@ async def test_a_paused_queue_says_so_and_goes_on(tmp_path: Path) -> None:
 async def test_labels_and_nodes_that_nobody_has_are_refused_by_name(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         await until(lambda: bool(home.core.board.nodes))
-        with pytest.raises(NodeUnavailable, match="gpu=yes") as refused:
+        with pytest.raises(InvalidArgument, match="gpu=yes") as refused:
             await home.add(URL, node_labels={"gpu": "yes"})
         assert refused.value.hint == "labels here: here: none"
         node = home.core.board.nodes[HERE]
@@ -514,7 +513,7 @@ async def test_labels_and_nodes_that_nobody_has_are_refused_by_name(tmp_path: Pa
         probe = home.core.prober.probe
         asked: dict[str, Any] = {"torrent": None, "engine": "simulated", "options": {}, "deadline": Seconds(9)}
         assert (await probe(home.admin, URL, **asked, on=HERE)).would_run_on == HERE
-        with pytest.raises(NodeUnavailable, match="nowhere"):
+        with pytest.raises(InvalidArgument, match="nowhere"):
             await probe(home.admin, URL, **asked, on=NodeId("nowhere"))
 
 
