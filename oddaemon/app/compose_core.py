@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from dataclasses import dataclass
 from typing import Any
 
+from oddaemon.app.compose_reconciler import build_reconciler
 from oddaemon.domain.admission import Limits
-from oddaemon.domain.cache import Replica
 from oddaemon.domain.errors import NodeUnavailable
 from oddaemon.domain.types import EngineName, EntryId, LinkId, NodeId
 from oddaemon.ports.clock import Clock
@@ -21,7 +21,6 @@ from oddaemon.services.board import Board
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.downloads import DownloadService
 from oddaemon.services.engine_reports import EngineReports
-from oddaemon.services.filling import Filler
 from oddaemon.services.hits import HitChecker
 from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
@@ -30,12 +29,8 @@ from oddaemon.services.orders import OrderReader
 from oddaemon.services.presence import Presence
 from oddaemon.services.probing import Prober
 from oddaemon.services.reconciler import Reconciler
-from oddaemon.services.replicas import Replicas
 from oddaemon.services.resolver import Resolver
 from oddaemon.services.scheduler import Scheduler
-from oddaemon.services.stopping import Stopper
-from oddaemon.services.told import Told
-from oddaemon.services.tracker import Tracker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,23 +78,13 @@ def build_core(
     hits = HitChecker(store=store, clock=clock, node=node)
     scheduler = Scheduler(balancer)
 
-    def note(replica: Replica) -> None:
-        reconciler.note(replica)
-
     def wake(entry_id: EntryId | None = None) -> None:
         reconciler.wake(entry_id)
         resolver.wake()
 
-    replicas, told = Replicas(store=store, note=note), Told()
-    stopper = Stopper(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, limits=limits)
-    filler = Filler(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, stopper=stopper)
-    tracker = Tracker(
-        store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, filler=filler, stopper=stopper,
+    reconciler = build_reconciler(
+        store=store, bus=bus, clock=clock, nodes=nodes.values(), node=node, board=board, scheduler=scheduler,
         limits=limits, wake=wake,
-    )  # fmt: skip
-    reconciler = Reconciler(
-        store=store, clock=clock, nodes=lambda: list(nodes.values()), board=board, scheduler=scheduler,
-        replicas=replicas, filler=filler, stopper=stopper, tracker=tracker, limits=limits, publish=bus.publish,
     )  # fmt: skip
     resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)

@@ -22,6 +22,8 @@ class Board:
     replica_of: dict[EntryId, ReplicaId] = field(default_factory=dict)
     file_progress: dict[ReplicaId, Mapping[int, FillFile]] = field(default_factory=dict)
     """Bytes per file, for replicas whose jobs want different files of them."""
+    files_seen: dict[ReplicaId, int] = field(default_factory=dict)
+    """The `files_rev` of each replica whose file list is stored."""
     job_done: dict[JobId, tuple[Bytes, Bytes | None]] = field(default_factory=dict)
     """(done, size) of a job whose selection differs from its replica's."""
     reasons: Mapping[JobId, Reason] = field(default_factory=dict)
@@ -93,5 +95,6 @@ class Board:
     def forget(self, replica_id: ReplicaId, entry_id: EntryId) -> None:
         self.statuses.pop(replica_id, None)
         self.file_progress.pop(replica_id, None)
+        self.files_seen.pop(replica_id, None)
         if self.replica_of.get(entry_id) == replica_id:
             del self.replica_of[entry_id]

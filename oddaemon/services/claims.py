@@ -51,20 +51,6 @@ def wanted_by(job: Job, files: Sequence[EntryFile]) -> frozenset[int]:
         return frozenset()
 
 
-def distinct_paths(files: Sequence[EntryFile]) -> list[EntryFile]:
-    """Names that differ only in case or in normal form stay as they are; equal names get their index added."""
-    seen: set[str] = set()
-    result: list[EntryFile] = []
-    for file in files:
-        path = file.path
-        if path in seen:
-            stem, dot, extension = path.rpartition(".")
-            path = f"{stem} ({file.index}).{extension}" if dot and "/" not in extension else f"{path} ({file.index})"
-        seen.add(path)
-        result.append(replace(file, path=path))
-    return result
-
-
 def with_figures(job: Job, files: Sequence[EntryFile], wanted: Collection[int]) -> Job:
     """The job with the sizes of its selection."""
     chosen = [file for file in files if file.index in wanted and file.failed is None]

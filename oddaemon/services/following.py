@@ -20,10 +20,12 @@ from oddaemon.ports.node_client import NodeClient, NodeStatuses
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
+from oddaemon.services.completing import Completer
 from oddaemon.services.filling import Filler
 from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.replicas import Replicas
 from oddaemon.services.seeding import Seeding
+from oddaemon.services.steering import Steerer
 from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import largest_of_user
@@ -68,6 +70,9 @@ class Follower:
     filler: Filler
     stopper: Stopper
     tracker: Tracker
+    completer: Completer
+    steerer: Steerer
+    seeding: Seeding
     limits: Callable[[], Limits]
     publish: Callable[[Sequence[Event]], None]
     listening: Callable[[str], bool]
@@ -77,19 +82,12 @@ class Follower:
     steps: Steps
     replan: Callable[[], None]
     """Asks for a plan soon: what is charged to somebody has changed."""
-    seeding: Seeding = field(init=False)
     _marks: dict[ReplicaId, _Mark] = field(default_factory=dict)
     _sized: dict[ReplicaId, Bytes] = field(default_factory=dict)
     """The size of each that was last looked at for whether it fits."""
     _grown: dict[ReplicaId, Seconds] = field(default_factory=dict)
     _figured: dict[ReplicaId, Seconds] = field(default_factory=dict)
     _unwanted_since: dict[ReplicaId, Seconds] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.seeding = Seeding(
-            store=self.store, clock=self.clock, board=self.board, filler=self.filler, tracker=self.tracker,
-            steps=self.steps,
-        )  # fmt: skip
 
     def forget(self, replica_id: ReplicaId) -> None:
         """It does not run any more: what was seen of it means nothing for its next start."""
@@ -143,7 +141,7 @@ class Follower:
             # it was there before anybody had seen how large it is
             self.steps.spawn(group, replica.id, self._check_size(replica, status.total or status.done), "too large")
         elif status.state is FillState.COMPLETE:
-            self.steps.spawn(group, replica.id, self.tracker.completed(replica, status), "complete")
+            self.steps.spawn(group, replica.id, self.completer.completed(replica, status), "complete")
         elif status.state is FillState.FAILED:
             self.steps.spawn(group, replica.id, self.tracker.failed(replica, status), "fail")
         elif status.state is FillState.PAUSED:
@@ -194,7 +192,7 @@ class Follower:
             self.board.quiet[replica.id] = Seconds(now - mark.at)
         if replica.entry_id not in self.view.by_entry:
             self._unwanted(group, replica, Seconds(now))
-        elif status.files_rev and self.tracker.files_seen.get(replica.id) != status.files_rev:
+        elif status.files_rev and self.board.files_seen.get(replica.id) != status.files_rev:
             self.steps.spawn(group, replica.id, self.tracker.files_changed(replica, status), "files")
         elif status.total is not None and self._sized.get(replica.id) != status.total:
             self._measure(group, replica, status.total, status.done, limits)
@@ -202,7 +200,7 @@ class Follower:
             pass
         elif replica.entry_id in self.view.reselect:
             self.view.reselect.discard(replica.entry_id)
-            self.steps.spawn(group, replica.id, self.tracker.selection_changed(replica), "select")
+            self.steps.spawn(group, replica.id, self.steerer.selection_changed(replica), "select")
         elif len(self.view.by_entry[replica.entry_id]) > 1 and now - self._figured.get(replica.id, NEVER) >= FIGURES:
             self._figured[replica.id] = Seconds(now)
             self.steps.spawn(group, replica.id, self.tracker.figures(replica), "figures")

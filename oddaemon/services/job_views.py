@@ -13,10 +13,10 @@ from oddaemon.domain.types import Bytes, UserId
 from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.store import Transaction
 from oddaemon.services.board import Board
+from oddaemon.services.seed_wishes import SEEDING
 from oddaemon.services.views import JobView
 
 MASK = "***"
-SEEDING = "seeding"
 RESOLVING = Reason(code=ReasonCode.RESOLVING, message="finding out what this is")
 PAUSES = frozenset({ReasonCode.PAUSED, ReasonCode.PAUSED_UNTIL})
 ITS_TURN = Reason(code=ReasonCode.QUEUED, message="waits for its turn")

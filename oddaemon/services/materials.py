@@ -49,3 +49,11 @@ def credentials_needed(job: Job) -> Failure:
         message="the credentials it was fetched with were erased when it was complete",
         hint=f"odctl retry {job.number} -O …, or add it again with them",
     )
+
+
+def erase_secrets(tx: Transaction, replica: Replica, *, at_jobs: Sequence[Job]) -> None:
+    tx.materials.erase_secrets(replica.id)
+    for job in at_jobs:
+        theirs = tx.materials.of_job(job.id)
+        if theirs is not None and theirs.secrets is not None:
+            tx.materials.put_for_job(job.id, Material(torrent=theirs.torrent, erased=True))

@@ -30,7 +30,7 @@ from oddaemon.ports.engine import OptionSpec
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Material
 from oddaemon.services import ids
-from oddaemon.services.claims import distinct_paths
+from oddaemon.services.entry_files import distinct_paths
 from oddaemon.services.materials import URL_PASSWORD, URL_USER
 from oddaemon.services.views import AddOrder
 

@@ -25,6 +25,7 @@ from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import ClaimRow, Store, Transaction
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
+from oddaemon.services.checksums import Checksums, to_verify
 from oddaemon.services.claims import job_event, requeue, settle
 from oddaemon.services.filling import Filler
 from oddaemon.services.following import Follower
@@ -34,7 +35,6 @@ from oddaemon.services.scheduler import Schedule, Scheduler, Work
 from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import Figures, over_storage, own_limits
-from oddaemon.services.tracker import Tracker, to_verify
 
 log = logging.getLogger(__name__)
 
@@ -70,22 +70,21 @@ class Reconciler:
     clock: Clock
     nodes: Callable[[], Sequence[NodeClient]]
     board: Board
+    view: AtWork
+    watch: NodeWatch
+    steps: Steps
     scheduler: Scheduler
     replicas: Replicas
     filler: Filler
     stopper: Stopper
-    tracker: Tracker
+    checksums: Checksums
+    follower: Follower
     limits: Callable[[], Limits]
     publish: Callable[[Sequence[Event]], None]
-    listening: Callable[[str], bool] = lambda _: True
     gone: Callable[[Sequence[ReplicaId]], None] = lambda _: None
     """Told of replicas whose files are no longer what links say: who serves them has to look again."""
     last_tick: Seconds = Seconds(0)
     """When the loop last came round, on the monotonic clock: what a watchdog looks at."""
-    view: AtWork = field(init=False)
-    _watch: NodeWatch = field(init=False)
-    _steps: Steps = field(init=False)
-    _follower: Follower = field(init=False)
     _polled_at: Seconds = NEVER
     _news: bool = False
     """An engine has something to tell."""
@@ -105,35 +104,11 @@ class Reconciler:
     """Of this process's CPU."""
     _freed: dict[ReplicaId, asyncio.Future[Bytes]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.view = AtWork(self.board)
-        self._watch = NodeWatch(
-            store=self.store, clock=self.clock, board=self.board, limits=self.limits, changed=self._plan_soon
-        )
-        self._steps = Steps(is_busy=self.replicas.is_busy, postponed=self._plan_soon)
-        self._follower = Follower(
-            store=self.store,
-            clock=self.clock,
-            nodes=self.nodes,
-            board=self.board,
-            replicas=self.replicas,
-            filler=self.filler,
-            stopper=self.stopper,
-            tracker=self.tracker,
-            limits=self.limits,
-            publish=self.publish,
-            listening=self.listening,
-            view=self.view,
-            watch=self._watch,
-            steps=self._steps,
-            replan=self._plan_soon,
-        )
-        self.view.stopped.append(self._follower.forget)
-
-    def _plan_soon(self) -> None:
-        self._dirty = True
-
     # what others call
+
+    def replan(self) -> None:
+        """A plan is due at the next round; never waits."""
+        self._dirty = True
 
     def wake(self, entry_id: EntryId | None = None) -> None:
         """Something changed; never waits."""
@@ -173,7 +148,7 @@ class Reconciler:
     ) -> tuple[NodeId | None, str]:
         """Where a download of this size would go now, and a sentence on why, or on why nowhere. `wish`: the only node
         that may take it."""
-        rooms = self._watch.rooms()
+        rooms = self.watch.rooms()
         for replica in self.view.filling():
             if replica.node_id in rooms:
                 rooms[replica.node_id].take(replica.engine, self.view.remaining(replica))
@@ -183,7 +158,7 @@ class Reconciler:
     async def leave(self) -> None:
         """Says that no node takes work any more; `run` has ended."""
         try:
-            await self._watch.leave()
+            await self.watch.leave()
         except OpenDebridError as error:
             log.warning("the end is not on record", extra={"action": "leave_failed", "error": error.message})
 
@@ -251,13 +226,13 @@ class Reconciler:
         now = self.clock.monotonic()
         for node in self.nodes():
             if node.node_id not in self.board.nodes:
-                await self._watch.look_at(node)
-            elif self._watch.due(node):
+                await self.watch.look_at(node)
+            elif self.watch.due(node):
                 # beside the loop: an engine that does not answer holds up nothing else
-                group.create_task(self._watch.look_at(node), name=f"look at {node.node_id}")
+                group.create_task(self.watch.look_at(node), name=f"look at {node.node_id}")
         if now - self._polled_at >= self._poll_after():
             self._polled_at, self._news = now, False
-            await self._follower.follow(group)
+            await self.follower.follow(group)
         if self._plan_due(now):
             self._dirty = False
             await self._plan(group)
@@ -295,11 +270,11 @@ class Reconciler:
             claims = await self._look()
         self._due_at = await self._next_due(now)
         for replica in self._idle():
-            self._steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
+            self.steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
         limits = self.limits()
         works = self._works(now)
         over = await self._over_storage(claims, limits)
-        schedule = self.scheduler.plan(claims, works, self._watch.rooms(), limits, own=self.view.own, over=over)
+        schedule = self.scheduler.plan(claims, works, self.watch.rooms(), limits, own=self.view.own, over=over)
         await self._mark(claims, works, schedule)
         self._show(claims, schedule)
         self._plan_cost = Seconds(time.process_time() - began)
@@ -308,12 +283,12 @@ class Reconciler:
             if key is None or not self.replicas.is_busy(key):
                 prepared = await self.filler.prepare(start, schedule.active)
                 if prepared is not None:
-                    step = self._steps.guarded(prepared.replica.id, self.filler.hand_over(prepared), "start")
+                    step = self.steps.guarded(prepared.replica.id, self.filler.hand_over(prepared), "start")
                     group.create_task(step, name=f"start {prepared.replica.id}")
         for entry_id in schedule.stop:
             replica_id = works[entry_id].replica_id
             if replica_id is not None:
-                self._steps.spawn(group, replica_id, self.stopper.stop(replica_id, None), "pause")
+                self.steps.spawn(group, replica_id, self.stopper.stop(replica_id, None), "pause")
         if schedule.starts:
             self._woken.set()
 
@@ -363,7 +338,7 @@ class Reconciler:
             ):
                 self._verifying.add(entry_id)
                 if not self.replicas.is_busy(found.id):
-                    self._steps.spawn(group, found.id, self.tracker.check_ready(entry_id), "verify")
+                    self.steps.spawn(group, found.id, self.checksums.check_ready(entry_id), "verify")
         return True
 
     async def _end_holds(self, now: datetime) -> None:
@@ -509,7 +484,6 @@ class Reconciler:
         else:
             self._undeleted.pop(replica_id, None)
             self.view.replicas.pop(replica_id, None)
-            self.tracker.files_seen.pop(replica_id, None)
             waiting = self._freed.get(replica_id)
             if waiting is not None and not waiting.done():
                 waiting.set_result(freed)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from oddaemon.domain.cache import Replica
+from oddaemon.domain.cache import CacheEntry, EntryFile, Replica
+from oddaemon.domain.job import Job
 from oddaemon.domain.types import ReplicaId
 from oddaemon.ports.store import Store, Transaction
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A replica with what belongs to it, as one consistent view."""
+
+    replica: Replica
+    entry: CacheEntry
+    jobs: Sequence[Job]
+    files: Mapping[int, EntryFile]
 
 
 @dataclass(slots=True)
@@ -47,6 +58,19 @@ class Replicas:
         for replica in noted:
             self.note(replica)
         return answer
+
+    async def load(self, replica: Replica) -> Found | None:
+        """As it is stored now; None when it is gone."""
+
+        def work(tx: Transaction) -> Found | None:
+            current = tx.cache.replica(replica.id)
+            entry = tx.cache.entry(replica.entry_id)
+            if current is None or entry is None:
+                return None
+            files = {file.index: file for file in tx.cache.files(entry.id)}
+            return Found(replica=current, entry=entry, jobs=tx.jobs.of_entry(entry.id), files=files)
+
+        return await self.store.read(work)
 
     def reserve(self, replica_id: ReplicaId) -> None:
         """It counts as busy until it is released: who has begun with it goes on in a moment."""

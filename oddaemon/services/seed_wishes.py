@@ -11,6 +11,8 @@ from oddaemon.domain.types import EntryId
 
 SEED_RATIO, SEED_TIME = "seed-ratio", "seed-time"
 SEED_OPTIONS = frozenset({SEED_RATIO, SEED_TIME})
+SEEDING = "seeding"
+"""What engines call it, as their own state of a replica."""
 
 
 def seeders(jobs: Iterable[Job]) -> list[Job]:

@@ -23,9 +23,9 @@ from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.board import Board
 from oddaemon.services.claims import job_event
 from oddaemon.services.filling import Filler
-from oddaemon.services.seed_wishes import SEED_OPTIONS, rival, seeders, wish_of, without_seeding
+from oddaemon.services.seed_wishes import SEED_OPTIONS, SEEDING, rival, seeders, wish_of, without_seeding
+from oddaemon.services.steering import Steerer
 from oddaemon.services.steps import Steps
-from oddaemon.services.tracker import SEEDING, Tracker
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Seeding:
     clock: Clock
     board: Board
     filler: Filler
-    tracker: Tracker
+    steerer: Steerer
     steps: Steps
     _looked_at: dict[NodeId, Seconds] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ class Seeding:
         if jobs and goes_on:
             self.board.statuses[replica.id] = status
             self.board.replica_of[replica.entry_id] = replica.id
-            await self.tracker.follow_limits(replica, jobs)
+            await self.steerer.follow_limits(replica, jobs)
             return
         before = self.board.statuses.pop(replica.id, None)
         await node.forget(replica.engine, replica.id)
