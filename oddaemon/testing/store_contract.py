@@ -22,6 +22,7 @@ from oddaemon.domain.errors import OpenDebridError, StoreError
 from oddaemon.domain.events import Event, JobCreated, JobProgress
 from oddaemon.domain.types import JobNumber
 from oddaemon.ports.store import Store, Transaction
+from oddaemon.testing.store_account_clauses import AccountClauses
 from oddaemon.testing.store_content_clauses import ContentClauses
 from oddaemon.testing.store_job_clauses import JobClauses
 from oddaemon.testing.store_row_clauses import RowClauses
@@ -75,7 +76,7 @@ class Gate:
         assert await asyncio.to_thread(self._reached.wait, DEADLINE)
 
 
-class StoreContract(JobClauses, ContentClauses, RowClauses):
+class StoreContract(JobClauses, ContentClauses, AccountClauses, RowClauses):
     """Subclass it and define the fixture `open_store`: opens the store of this test, again after it was closed."""
 
     @pytest.fixture
