@@ -91,7 +91,7 @@ def build_core(
     discretion = Discretion(tells_of_others)
     prober = Prober(
         store=store, clock=clock, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
-        would_run=reconciler.would_run,
+        would_run=reconciler.planner.would_run,
     )  # fmt: skip
     downloads = DownloadService(
         store=store, clock=clock, views_of=views, reader=reader, hits=hits, discretion=discretion, limits=limits,

@@ -15,9 +15,12 @@ from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
 from oddaemon.services.checksums import Checksums
 from oddaemon.services.completing import Completer
+from oddaemon.services.deleting import Deleter
 from oddaemon.services.filling import Filler
 from oddaemon.services.following import Follower
+from oddaemon.services.kept_figures import KeptFigures
 from oddaemon.services.node_watch import NodeWatch
+from oddaemon.services.planning import Planner
 from oddaemon.services.reconciler import Reconciler
 from oddaemon.services.replicas import Replicas
 from oddaemon.services.scheduler import Scheduler
@@ -63,9 +66,13 @@ def build_reconciler(
         publish=bus.publish, listening=bus.listening, view=view, watch=watch, steps=steps, replan=replan,
     )  # fmt: skip
     view.stopped.append(follower.forget)
+    planner = Planner(
+        store=store, clock=clock, board=board, view=view, watch=watch, steps=steps, scheduler=scheduler,
+        replicas=replicas, filler=filler, stopper=stopper, checksums=checksums, limits=limits, publish=bus.publish,
+    )  # fmt: skip
     reconciler = Reconciler(
-        store=store, clock=clock, nodes=lambda: list(nodes), board=board, view=view, watch=watch, steps=steps,
-        scheduler=scheduler, replicas=replicas, filler=filler, stopper=stopper, checksums=checksums, follower=follower,
-        limits=limits, publish=bus.publish,
+        store=store, clock=clock, nodes=lambda: list(nodes), board=board, view=view, watch=watch, planner=planner,
+        follower=follower, figures=KeptFigures(store=store, clock=clock, board=board, view=view),
+        deleter=Deleter(store=store, clock=clock, view=view, stopper=stopper, wake=lambda: reconciler.wake()),
     )  # fmt: skip
     return reconciler

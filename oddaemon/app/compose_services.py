@@ -53,7 +53,8 @@ async def build_services(
     _follow_settings(base, core, balancer)
     cache = CacheService(
         store=base.store, clock=base.clock, nodes=lambda: [node.agent], wake=core.reconciler.wake,
-        settle=core.reconciler.settled, in_use=files.back.used.recent, measure=functools.partial(_measure, node),
+        settle=core.reconciler.deleter.settled, in_use=files.back.used.recent,
+        measure=functools.partial(_measure, node),
     )  # fmt: skip
     return Services(
         base=base, node=node, files=files, core=core, allowed=allowed, links=files.links, cache=cache,
@@ -86,7 +87,7 @@ def _connect(core: Core, node: Node, files: Files) -> None:
     """What was built before the core comes to know it."""
     files.back.gone = core.presence.suspect
     files.links.look = core.presence.check
-    core.reconciler.gone = files.server.forget
+    core.reconciler.view.gone = files.server.forget
     node.bell.heard = core.reconciler.news
 
 

@@ -26,9 +26,20 @@ class AtWork:
     """Entries whose claimants changed: selection and speed limits of what runs have to follow."""
     stopped: list[Callable[[ReplicaId], None]] = field(default_factory=list)
     """Told of every replica that is stored as not running."""
+    gone: Callable[[Sequence[ReplicaId]], None] = lambda _: None
+    """Told of replicas whose files are no longer what links say: who serves them has to look again."""
 
     def filling(self) -> list[Replica]:
         return [found for found in self.replicas.values() if found.state is ReplicaState.FILLING]
+
+    def idle(self) -> list[Replica]:
+        """What waits or pauses although no job waits for it."""
+        still = {ReplicaState.WAITING, ReplicaState.PAUSED, ReplicaState.MISSING}
+        return [
+            found
+            for found in self.replicas.values()
+            if found.state in still and found.entry_id not in self.by_entry
+        ]
 
     def note(self, replica: Replica) -> None:
         """A replica was stored."""
@@ -38,6 +49,8 @@ class AtWork:
             return
         for tell in self.stopped:
             tell(replica.id)
+        if replica.state in {ReplicaState.MISSING, ReplicaState.DELETING}:
+            self.gone([replica.id])
 
     def renew(self, claims: Sequence[ClaimRow], replicas: Sequence[Replica]) -> None:
         wanted = {found.id: self.replicas[found.id].wanted for found in replicas if found.id in self.replicas}

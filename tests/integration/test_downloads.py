@@ -709,7 +709,7 @@ async def test_the_loosest_speed_limit_wins_and_may_change_while_it_runs(tmp_pat
         theirs = await home.add(URL, maya, options=options, max_rate_down=2000)
         await home.until_state(theirs, ACTIVE)
         (replica,) = await home.replicas()
-        rates = home.core.reconciler.filler.told.rates
+        rates = home.core.reconciler.planner.filler.told.rates
         await until(lambda: rates.get(replica.id) == (2000, None))
         await home.core.downloads.set(maya, theirs.job.id, ["rate_down=none"])
         await until(lambda: rates.get(replica.id) == (None, None))

@@ -135,7 +135,7 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
         links=linking(store).service,
         cache=CacheService(
             store=store, clock=clock, nodes=lambda: [home.agent], wake=inner.reconciler.wake,
-            settle=inner.reconciler.settled, in_use=nothing_in_use, measure=measure,
+            settle=inner.reconciler.deleter.settled, in_use=nothing_in_use, measure=measure,
         ),
         settings=settings,
         status=StatusService(

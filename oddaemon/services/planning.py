@@ -1,0 +1,210 @@
+"""Who may run now, and why the others wait: planned from the store alone, and carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from oddaemon.domain.admission import Limits, allowance
+from oddaemon.domain.cache import Replica, ReplicaState
+from oddaemon.domain.events import Event, JobChanged, JobWaiting
+from oddaemon.domain.failure import Reason
+from oddaemon.domain.job import Hold, Job, JobState, Signal, advance
+from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, NodeId, Seconds, UserId
+from oddaemon.domain.user import UserLimits
+from oddaemon.ports.clock import Clock
+from oddaemon.ports.store import ClaimRow, Store, Transaction
+from oddaemon.services.at_work import AtWork
+from oddaemon.services.board import Board
+from oddaemon.services.checksums import Checksums, to_verify
+from oddaemon.services.claims import job_event, requeue, settle
+from oddaemon.services.filling import Filler
+from oddaemon.services.node_watch import NodeWatch
+from oddaemon.services.replicas import Replicas
+from oddaemon.services.scheduler import Schedule, Scheduler, Work
+from oddaemon.services.steps import Steps
+from oddaemon.services.stopping import Stopper
+from oddaemon.services.stored import Figures, over_storage, own_limits
+from oddaemon.services.works import works_of
+
+
+@dataclass(slots=True)
+class Planner:
+    """`publish` is for events that are not rows."""
+
+    store: Store
+    clock: Clock
+    board: Board
+    view: AtWork
+    watch: NodeWatch
+    steps: Steps
+    scheduler: Scheduler
+    replicas: Replicas
+    filler: Filler
+    stopper: Stopper
+    checksums: Checksums
+    limits: Callable[[], Limits]
+    publish: Callable[[Sequence[Event]], None]
+    due_at: datetime | None = None
+    """When the next wait between attempts, or the next hold, ends."""
+    cost: Seconds = Seconds(0)
+    """What the last plan took of this process's CPU."""
+    _verifying: set[EntryId] = field(default_factory=set)
+    """Ready entries of which a checksum is being computed."""
+
+    async def plan(self, group: asyncio.TaskGroup) -> bool:
+        """One plan, carried out; whether anything was started."""
+        # what waits for a slow disk, or for its turn on a busy machine, costs nobody else anything
+        now, began = self.clock.now(), time.process_time()
+        await self._end_holds(now)
+        claims = await self._look()
+        if await self._settle_ready(group):
+            claims = await self._look()
+        self.due_at = await self._next_due(now)
+        for replica in self.view.idle():
+            self.steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
+        limits = self.limits()
+        works = works_of(self.view, now, self._verifying)
+        over = await self._over_storage(claims, limits)
+        schedule = self.scheduler.plan(claims, works, self.watch.rooms(), limits, own=self.view.own, over=over)
+        await self._mark(claims, works, schedule)
+        self._show(claims, schedule)
+        self.cost = Seconds(time.process_time() - began)
+        for start in schedule.starts:
+            key = start.work.replica_id
+            if key is None or not self.replicas.is_busy(key):
+                prepared = await self.filler.prepare(start, schedule.active)
+                if prepared is not None:
+                    step = self.steps.guarded(prepared.replica.id, self.filler.hand_over(prepared), "start")
+                    group.create_task(step, name=f"start {prepared.replica.id}")
+        for entry_id in schedule.stop:
+            replica_id = works[entry_id].replica_id
+            if replica_id is not None:
+                self.steps.spawn(group, replica_id, self.stopper.stop(replica_id, None), "pause")
+        return bool(schedule.starts)
+
+    async def _look(self) -> Sequence[ClaimRow]:
+        def work(tx: Transaction) -> tuple[Sequence[ClaimRow], Sequence[Replica], Mapping[UserId, UserLimits]]:
+            return tx.jobs.claims(), tx.cache.replicas_at_work(), own_limits(tx)
+
+        claims, replicas, self.view.own = await self.store.read(work)
+        self.view.renew(claims, replicas)
+        return claims
+
+    async def _over_storage(self, claims: Sequence[ClaimRow], limits: Limits) -> Mapping[JobId, Reason]:
+        own = self.view.own
+        users = {claim.user_id for claim in claims}
+        users = {user for user in users if allowance(limits, own.get(user)).storage}
+        if not users:
+            return {}
+        live: dict[UserId, dict[JobId, Figures]] = {user: {} for user in users}
+        for claim in claims:
+            if claim.active and claim.user_id in users:
+                figures = self.board.figures(claim.job_id, claim.entry_id)
+                if figures is not None:
+                    live[claim.user_id][claim.job_id] = Figures(done=figures[0], size=figures[1])
+        return await self.store.read(lambda tx: over_storage(tx, users, own, limits, live))
+
+    async def _next_due(self, now: datetime) -> datetime | None:
+        held = await self.store.read(lambda tx: tx.jobs.next_hold_end(now))
+        waits = [found.next_try_at for found in self.view.replicas.values() if found.next_try_at is not None]
+        return min((time for time in [held, *waits] if time is not None and time > now), default=None)
+
+    async def _settle_ready(self, group: asyncio.TaskGroup) -> bool:
+        """Unfinished jobs of ready replicas: they complete, or want more files than are there. Checksums are computed
+        beside the loop."""
+        self._verifying.clear()
+        ready = [
+            found
+            for found in self.view.replicas.values()
+            if found.state is ReplicaState.READY and found.entry_id in self.view.by_entry
+        ]
+        if not ready:
+            return False
+        await self.store.write(lambda tx: [settle(tx, found.entry_id, self.clock.now()) for found in ready])
+        for found in ready:
+            entry_id = found.entry_id
+            if await self.store.read(
+                lambda tx, entry_id=entry_id: to_verify(tx.jobs.of_entry(entry_id), tx.cache.files(entry_id))  # type: ignore[misc]
+            ):
+                self._verifying.add(entry_id)
+                if not self.replicas.is_busy(found.id):
+                    self.steps.spawn(group, found.id, self.checksums.check_ready(entry_id), "verify")
+        return True
+
+    async def _end_holds(self, now: datetime) -> None:
+        ending = await self.store.read(lambda tx: tx.jobs.holds_ending(now))
+        if not ending:
+            return
+
+        def work(tx: Transaction) -> None:
+            for job in tx.jobs.holds_ending(now):
+                freed = tx.jobs.update(replace(job, hold=Hold.NONE, hold_until=None, reason=None, updated_at=now))
+                tx.events.add(job_event(JobChanged, freed, now, hold="none"))
+
+        await self.store.write(work)
+
+    async def _mark(self, claims: Sequence[ClaimRow], works: Mapping[EntryId, Work], schedule: Schedule) -> None:
+        """Jobs that join what runs become active; jobs whose replica does not run are not."""
+        starting = {start.work.entry_id for start in schedule.starts}
+        joining = [
+            claim for claim in claims
+            if claim.job_id in schedule.active and not claim.active and works[claim.entry_id].running
+        ]  # fmt: skip
+        leaving = [
+            claim for claim in claims
+            if claim.active and claim.job_id not in schedule.active and claim.entry_id not in starting
+        ]  # fmt: skip
+        if not joining and not leaving:
+            return
+
+        def work(tx: Transaction) -> None:
+            at = self.clock.now()
+            for claim in joining:
+                job = tx.jobs.get(claim.job_id)
+                if job is not None and job.state is JobState.QUEUED and job.hold is not Hold.USER:
+                    self._join_running(tx, job, at)
+            for claim in leaving:
+                job = tx.jobs.get(claim.job_id)
+                if job is not None and job.state is JobState.ACTIVE:
+                    job = self.board.with_figures(job)
+                    requeue(tx, job, Signal.YIELD, at, schedule.reasons.get(claim.job_id))
+
+        await self.store.write(work)
+        self.view.reselect |= {claim.entry_id for claim in joining}
+
+    def _join_running(self, tx: Transaction, job: Job, at: datetime) -> None:
+        replicas = tx.cache.replicas_of(job.entry_id) if job.entry_id is not None else ()
+        running = next((found for found in replicas if found.state is ReplicaState.FILLING), None)
+        if running is None:
+            return
+        started = tx.jobs.update(replace(advance(job, Signal.START, at=at), node_id=running.node_id))
+        tx.events.add(job_event(JobChanged, started, at, joined=True))
+
+    def _show(self, claims: Sequence[ClaimRow], schedule: Schedule) -> None:
+        """Why each waiting job waits; watchers are told of what changed."""
+        before, at = self.board.reasons, self.clock.now()
+        self.board.reasons = schedule.reasons
+        self.board.positions = schedule.positions
+        self.publish(
+            [
+                JobWaiting(at=at, job_id=claim.job_id, job_number=claim.number, user_id=claim.user_id)
+                for claim in claims
+                if before.get(claim.job_id) != schedule.reasons.get(claim.job_id)
+            ]
+        )
+
+    def would_run(
+        self, engine: EngineName, size: Bytes | None, wish: NodeId | None = None
+    ) -> tuple[NodeId | None, str]:
+        """Where a download of this size would go now, and a sentence on why, or on why nowhere. `wish`: the only node
+        that may take it."""
+        rooms = self.watch.rooms()
+        for replica in self.view.filling():
+            if replica.node_id in rooms:
+                rooms[replica.node_id].take(replica.engine, self.view.remaining(replica))
+        node_id, why, reason = self.scheduler.choose(engine, size, rooms, self.limits(), wish)
+        return node_id, why or reason.message

@@ -1,0 +1,71 @@
+"""What is at work as the scheduler has to know it: each entry that somebody waits for, with what it still needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from oddaemon.domain.cache import Replica, ReplicaState
+from oddaemon.domain.failure import Reason, ReasonCode
+from oddaemon.domain.retry import waits
+from oddaemon.domain.types import EntryId, Seconds
+from oddaemon.services.at_work import AtWork
+from oddaemon.services.scheduler import Work
+
+MEASURED_IN = Seconds(10)
+"""For no longer is the size of a download waited for before the next of unknown size may begin."""
+STALL_CODES = frozenset({ReasonCode.NO_SEEDS, ReasonCode.STALLED})
+
+
+def works_of(view: AtWork, now: datetime, verifying: Collection[EntryId]) -> dict[EntryId, Work]:
+    """`verifying`: ready entries of which a checksum is being computed."""
+    current: dict[EntryId, Replica] = {}
+    leaving: set[EntryId] = set()
+    for replica in view.replicas.values():
+        if replica.state is ReplicaState.DELETING:
+            leaving.add(replica.entry_id)
+        else:
+            current[replica.entry_id] = replica
+    works: dict[EntryId, Work] = {}
+    for entry_id, claims in view.by_entry.items():
+        found = current.get(entry_id)
+        if found is not None:
+            works[entry_id] = _work_of(view, found, now, claims[0].info_hash, verifying)
+            continue
+        blocked = None
+        if entry_id in leaving:
+            blocked = Reason(code=ReasonCode.REMOVING, message="an earlier copy is still being removed")
+        sizes = [claim.size for claim in claims if claim.size is not None]
+        works[entry_id] = Work(
+            entry_id=entry_id, engine=claims[0].engine, remaining=max(sizes, default=None), blocked=blocked,
+            info_hash=claims[0].info_hash,
+        )  # fmt: skip
+    return works
+
+
+def _work_of(
+    view: AtWork, replica: Replica, now: datetime, info_hash: str | None, verifying: Collection[EntryId]
+) -> Work:
+    blocked = None
+    if waits(replica.next_try_at, replica.updated_at, now):
+        blocked = replica.reason or Reason(code=ReasonCode.RETRY, message="waits before the next attempt")
+    if replica.entry_id in verifying:
+        blocked = Reason(code=ReasonCode.QUEUED, message="its checksum is being computed")
+    return Work(
+        entry_id=replica.entry_id,
+        engine=replica.engine,
+        remaining=view.remaining(replica),
+        replica_id=replica.id,
+        node_id=replica.node_id,
+        running=replica.state is ReplicaState.FILLING,
+        unmeasured=_is_unmeasured(view, replica, now),
+        blocked=blocked,
+        last_resort=replica.reason is not None and replica.reason.code in STALL_CODES,
+        info_hash=info_hash,
+    )
+
+
+def _is_unmeasured(view: AtWork, replica: Replica, now: datetime) -> bool:
+    status = view.board.statuses.get(replica.id)
+    fresh = 0 <= (now - replica.updated_at).total_seconds() < MEASURED_IN
+    return fresh and (status is None or (status.total is None and not status.done))
