@@ -128,13 +128,17 @@ class LimitExceeded(OpenDebridError):
     """A limit is reached."""
 
 
+def _in_seconds(count: int) -> str:
+    return f"try again in {count} second{'s' if count != 1 else ''}"
+
+
 class LoginThrottled(LimitExceeded):
     """There were too many failed logins."""
 
     def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
         """`retry_after`: in so many seconds it may be tried again."""
         self.retry_after = retry_after
-        super().__init__(message, hint=f"try again in {retry_after} seconds", retry_after=retry_after)
+        super().__init__(message, hint=_in_seconds(retry_after), retry_after=retry_after)
 
 
 class TooManyRequests(LimitExceeded):
@@ -144,7 +148,7 @@ class TooManyRequests(LimitExceeded):
         """`limit`: so many a minute. `retry_after`: in so many seconds there may be another."""
         self.limit = limit
         self.retry_after = retry_after
-        super().__init__(message, hint=f"try again in {retry_after} seconds", limit=limit, retry_after=retry_after)
+        super().__init__(message, hint=_in_seconds(retry_after), limit=limit, retry_after=retry_after)
 
 
 class Unsupported(OpenDebridError):

@@ -111,7 +111,7 @@ def require(who: Principal, scope: Scope) -> None:
 def require_admin(who: Principal) -> None:
     """Raises NotAllowed for anybody but an admin who may act as one here."""
     if who.role is not Role.ADMIN:
-        raise NotAllowed("only admins may do this")
+        raise NotAllowed("only admins may do this", hint="ask an admin; odctl whoami says who you are here")
     require(who, Scope.ADMIN)
 
 

@@ -119,8 +119,18 @@ def _find(tx: Transaction, who: Principal, text: str, user: str | None) -> tuple
     found = _by_id(tx, text) if who.is_admin and user is None else None
     other = tx.users.get(found.user_id) if found is not None else None
     if found is None or other is None:
-        raise NotFound(f"there is no API key {text[:80]!r}", hint="odctl apikey ls lists them")
+        whose = _owner_of(tx, text) if who.is_admin and user is None else None
+        raise NotFound(
+            f"there is no API key {text[:80]!r}" if whose is None else f"you have no API key {text[:80]!r}",
+            hint="odctl apikey ls lists them" if whose is None else f"{whose} has one: add --user {whose}",
+        )
     return other, found
+
+
+def _owner_of(tx: Transaction, name: str) -> str | None:
+    """Somebody with a key of that name."""
+    keys = ((user.username, key.name) for user in tx.users.all() for key in tx.api_keys.of_user(user.id))
+    return next((username for username, found in keys if found == name), None)
 
 
 def _by_id(tx: Transaction, text: str) -> ApiKey | None:

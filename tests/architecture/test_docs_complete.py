@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from oddaemon.api.rest.app import ROUTES
 from oddaemon.app.load_settings import load
 from oddaemon.app.setting_keys import core_keys
 from oddaemon.domain.events import EVENT_TYPES
@@ -76,6 +77,23 @@ def test_settings_that_the_texts_name_exist() -> None:
         for name in pattern.findall(page.read_text()):
             if name not in own and not name.startswith(("engines.gopher", "storage.attic", "subscribers.chime")):
                 assert name in keys, f"{page.name}: {name}"
+
+
+def test_routes_that_the_rest_page_names_exist() -> None:
+    text = (ROOT / "docs" / "rest.md").read_text().replace("\\\n", " ")
+    named = [(_method_of(line), line) for line in re.findall(r"curl [^`\n]*", text)]
+    called = [(method, path) for method, line in named for path in re.findall(r"\$API([^\s?\"]+)", line)]
+    called += re.findall(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]+)`", text)
+    assert len(called) > 20
+    for method, path in called:
+        paths = [route.path.removeprefix("/api/v1") for route in ROUTES if route.method == method]
+        assert any(re.fullmatch(re.sub(r"{[^}]*}", "[^/]+", known), path) for known in paths), (method, path)
+
+
+def _method_of(curl: str) -> str:
+    if found := re.search(r"-X (\w+)", curl):
+        return found[1]
+    return "POST" if re.search(r" -[dF] ", curl) and " -G " not in curl else "GET"
 
 
 def test_make_targets_that_the_texts_name_exist() -> None:

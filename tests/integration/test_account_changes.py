@@ -325,6 +325,8 @@ async def test_keys_are_their_owners_and_an_admins(desk: Office) -> None:
         assert "there is no user" in str(await refused(call, NotFound))
     assert await his.open(desk) == EVERYTHING
     assert [key.name for key in await desk.accounts.list_keys(ann)] == ["one", "two"]
+    # whoever may end it is told whose it is
+    assert (await refused(desk.accounts.rotate_key(desk.operator, "one"), NotFound)).hint.endswith("--user ann")
     await desk.accounts.revoke_key(desk.operator, str(his.key.key.id))
     await refused(desk.accounts.by_api_key(his.key.secret), Unauthenticated)
 

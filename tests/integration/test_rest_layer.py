@@ -120,6 +120,10 @@ async def test_answers_come_in_the_envelope() -> None:
     async with layer() as rest:
         response, answer = await rest.get("/api/v1/things?colour=red&colour=blue&page=2", headers=AS_ME)
         assert response.status == 200
+        for path, begins in (("things/1", b'{"success":true,'), ("things/0", b'{"success":false,')):
+            async with rest.session.get(f"{rest.url}/api/v1/{path}", headers=AS_ME) as raw:
+                text = await raw.read()
+                assert (text.startswith(begins), text.count(b"\n"), text[-2:]) == (True, 1, b"}\n")
         assert response.content_type == "application/json"
         assert answer == {
             "success": True,
@@ -258,6 +262,10 @@ async def test_what_http_has_to_say_is_in_the_envelope_too() -> None:
             assert (response.status, answer["error"]["code"]) == (status, code), (method, path, data)
             assert (answer["success"], answer["data"], answer["meta"]) == (False, None, None)
             assert response.headers["X-Content-Type-Options"] == "nosniff"
+        _, answer = await rest.get("/")
+        assert "/api/v1/docs" in answer["error"]["hint"]
+        _, answer = await rest.call("POST", "/api/v1/things", data=b"{", headers=json_type)
+        assert answer["error"]["message"].startswith("the body is no JSON: EOF")
         response, _ = await rest.call("PATCH", "/api/v1/things")
         assert response.headers["Allow"] == "GET, HEAD, POST, PUT"
         response, _ = await rest.call("HEAD", "/api/v1/things", headers=AS_ME)

@@ -210,7 +210,7 @@ def _problem(error: web.HTTPException) -> Exception:
             405, HttpCode.METHOD_NOT_ALLOWED, f"this path takes {allowed}", headers={"Allow": allowed}
         )  # fmt: skip
     if error.status == 404:
-        return NotFound("there is no such path", hint="/api/v1/openapi.json lists them all")
+        return NotFound("there is no such path", hint="/api/v1/docs shows them all; for programs: /api/v1/openapi.json")
     if error.status == 413:
         return HttpProblem(413, HttpCode.TOO_LARGE, "the request's body is too large")
     return HttpProblem(error.status, HttpCode.MALFORMED, "the request cannot be read")

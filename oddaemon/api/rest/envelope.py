@@ -60,8 +60,8 @@ def rate_fields(limit: int, remaining: int, reset: float) -> Mapping[str, str]:
 
 
 def success(data: bytes, meta: bytes = _NULL) -> bytes:
-    """`data` and `meta` are JSON already."""
-    return b'{"success":true,"data":' + data + b',"error":null,"meta":' + meta + b"}"
+    """`data` and `meta` are JSON already. One line with its end: a prompt stands below it."""
+    return b'{"success":true,"data":' + data + b',"error":null,"meta":' + meta + b"}\n"
 
 
 def failure(error: BaseException, request_id: str) -> web.Response:
@@ -88,5 +88,6 @@ def _response(
     problem = {
         "code": str(code), "message": message, "hint": hint, "field": details.get("field"), "details": dict(details)
     }  # fmt: skip
-    text = json.dumps({"success": False, "data": None, "error": problem, "meta": None}, ensure_ascii=False)
+    envelope = {"success": False, "data": None, "error": problem, "meta": None}
+    text = json.dumps(envelope, ensure_ascii=False, separators=(",", ":")) + "\n"
     return web.Response(status=status, body=text.encode(errors="replace"), content_type=TYPE, headers=headers)

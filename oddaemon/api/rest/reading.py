@@ -170,7 +170,8 @@ def refused(error: ValidationError) -> InvalidArgument | HttpProblem:
     """What the models say, in our words."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if any(item["type"] == "json_invalid" for item in found):
-        return HttpProblem(400, HttpCode.MALFORMED, f"the body is no JSON: {found[0]['msg']}")
+        why = found[0]["msg"].removeprefix("Invalid JSON: ")
+        return HttpProblem(400, HttpCode.MALFORMED, f"the body is no JSON: {why}")
     told = [{"field": ".".join(map(str, item["loc"])), "message": _sentence(item["msg"])} for item in found[:MAX_TOLD]]
     first = told[0]
     text = f"{first['field']}: {first['message']}" if first["field"] else first["message"]

@@ -25,6 +25,11 @@ FOR_THE_MACHINE = re.compile(r"odctl (login|logs|doctor|daemon|resume --queue|us
         ("odctl rm 7", f"DELETE {V1}"),
         ("odctl select 7 …, then odctl retry 7", f"PUT {V1}/selection, then POST {V1}/retry"),
         ("odctl apikey create NAME --scope jobs", "POST /api/v1/auth/apikeys with the scope jobs"),
+        (
+            "wait for it with: odctl wait 7, or get it with: odctl get 7 --wait",
+            f"ask again when GET {V1} says completed",
+        ),
+        ("maya has one: add --user maya", "maya has one: send it with ?user=maya"),
         ("give --ttl 2d", "give ttl_s, in seconds"),
         ("try again in a moment", "try again in a moment"),
     ],
