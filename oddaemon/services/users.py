@@ -1,27 +1,15 @@
-"""Accounts: making them, changing them, ending their access, removing them."""
+"""Accounts: making them, changing them, removing them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from oddaemon.domain.credentials import Invitation, InvitationId, Prefix, new_secret, parse_secret, same_digest
+from oddaemon.domain.credentials import Invitation, InvitationId, Prefix, parse_secret, same_digest
 from oddaemon.domain.errors import AlreadyExists, Conflict, InvalidArgument, NotAllowed
-from oddaemon.domain.events import (
-    AccessRevoked,
-    CacheEvicted,
-    InvitationCreated,
-    JobChanged,
-    LoginFailed,
-    SecretRotated,
-    UserChanged,
-    UserDisabled,
-    UserEnabled,
-    UserRemoved,
-)
-from oddaemon.domain.link_token import MASTER_KEY_NAME, new_master_key
-from oddaemon.domain.types import LinkId, Seconds
+from oddaemon.domain.events import CacheEvicted, JobChanged, LoginFailed, UserRemoved
+from oddaemon.domain.types import LinkId
 from oddaemon.domain.user import (
     Principal,
     Proof,
@@ -34,16 +22,25 @@ from oddaemon.domain.user import (
     require_admin,
 )
 from oddaemon.ports.store import Query, Transaction
-from oddaemon.services import access_tokens, ids
+from oddaemon.services import ids
 from oddaemon.services.account_base import AccountBase, named
 from oddaemon.services.claims import discard, drop, job_event
-from oddaemon.services.sessions import OVERFLOW_UID, created, new_key
+from oddaemon.services.sessions import OVERFLOW_UID, created
 from oddaemon.services.standing import NOTHING, Ended, check_stands, end_access
 from oddaemon.services.throttle import Counted, network
+from oddaemon.services.user_changes import (
+    MAX_LIMIT,
+    Change,
+    active_change,
+    check_free,
+    limits_change,
+    password_change,
+    role_change,
+    spare_operator,
+    uid_change,
+)
 
-MAX_LIMIT = 2**62
 MAX_UID = 2**32 - 2
-MIN_INVITATION, MAX_INVITATION = Seconds(60), Seconds(30 * 86_400)
 MAX_EMAIL = 255
 
 
@@ -52,10 +49,6 @@ class ChangedUser:
     user: User
     ended: Ended
     """Of the access that the user had."""
-
-
-Change = Callable[[Transaction, User, datetime], tuple[User, Ended]]
-"""Stores a changed user; what ended with it."""
 
 
 @dataclass(kw_only=True)
@@ -88,7 +81,7 @@ class Users(AccountBase):
 
         def work(tx: Transaction) -> User:
             check_stands(tx, who, user.created_at)
-            _check_free(tx, unix_uid)
+            check_free(tx, unix_uid)
             return _insert(tx, user, by=who.username)
 
         return await self.store.write(work)
@@ -113,30 +106,6 @@ class Users(AccountBase):
             return _insert(tx, user, by="invitation" if invite else "registration")
 
         return await self.store.write(work)
-
-    async def invite(self, who: Principal, *, role: Role = Role.USER, ttl: Seconds) -> str:
-        """What somebody who is to make an account has to give; shown once. It dies with the access of the admin."""
-        require_admin(who)
-        if not MIN_INVITATION <= ttl <= MAX_INVITATION:
-            raise InvalidArgument("an invitation lives from a minute to 30 days", field="ttl", hint="give --ttl 2d")
-        now = self.clock.now()
-        invitation_id = ids.new_invitation_id()
-        secret = new_secret(Prefix.INVITATION, invitation_id)
-        expires_at = now + timedelta(seconds=ttl)
-
-        def work(tx: Transaction) -> None:
-            check_stands(tx, who, now)
-            tx.invitations.insert(
-                Invitation(
-                    id=invitation_id, digest=secret.digest, role=role, created_by=who.user_id, created_at=now,
-                    expires_at=expires_at,
-                )
-            )  # fmt: skip
-            facts = {"role": role, "expires_at": expires_at.isoformat(), "by": who.username}
-            tx.events.add(InvitationCreated(at=now, user_id=who.user_id, data=facts))
-
-        await self.store.write(work)
-        return secret.written
 
     async def _new(self, name: str, role: Role, email: str | None, password: str | None) -> User:
         checked_username(name)
@@ -172,18 +141,18 @@ class Users(AccountBase):
         return await self._set_password(who, name, password)
 
     async def _set_password(self, who: Principal, name: str, password: str | None) -> ChangedUser:
-        return await self._change(who, name, await self._password_change(who, name, password))
+        return await self._change(who, name, password_change(who, await self._hashed(who, name, password)))
 
     async def set_role(self, who: Principal, name: str, role: Role) -> ChangedUser:
         """Another role ends the account's sessions, keys and links. Raises NotFound, Conflict for the operator's."""
         require_admin(who)
-        return await self._change(who, name, self._role_change(who, role))
+        return await self._change(who, name, role_change(who, role, self.operator))
 
     async def set_active(self, who: Principal, name: str, active: bool) -> ChangedUser:
         """A disabled account lets nobody in; its sessions, keys and links are dead when this returns, and stay so when
         it is enabled again. Its jobs go on. Raises NotFound, Conflict for the operator's."""
         require_admin(who)
-        return await self._change(who, name, self._active_change(who, active))
+        return await self._change(who, name, active_change(who, active, self.operator))
 
     async def change_user(
         self, who: Principal, name: str, *, role: Role | None = None, active: bool | None = None,
@@ -194,13 +163,13 @@ class Users(AccountBase):
         require_admin(who)
         changes: list[Change] = []
         if limits is not None:
-            changes.append(_limits_change(who, limits))
+            changes.append(limits_change(who, limits))
         if role is not None:
-            changes.append(self._role_change(who, role))
+            changes.append(role_change(who, role, self.operator))
         if password is not None:
-            changes.append(await self._password_change(who, name, password))
+            changes.append(password_change(who, await self._hashed(who, name, password)))
         if active is not None:
-            changes.append(self._active_change(who, active))
+            changes.append(active_change(who, active, self.operator))
 
         def whole(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
             ended = NOTHING
@@ -213,39 +182,9 @@ class Users(AccountBase):
         self.limited(changed.user)
         return changed
 
-    async def _password_change(self, who: Principal, name: str, password: str | None) -> Change:
+    async def _hashed(self, who: Principal, name: str, password: str | None) -> str | None:
         user = await self.store.read(lambda tx: named(tx, who, name))
-        hashed = None if password is None else await self.passwords.hash(password, user.username)
-
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
-            return _access_ended(tx, who, replace(found, password=hashed), now, changed="password")
-
-        return change
-
-    def _role_change(self, who: Principal, role: Role) -> Change:
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
-            if found.role is role:
-                return found, NOTHING
-            self._spare_operator(found, "stays an admin")
-            return _access_ended(tx, who, replace(found, role=role), now, changed="role", role=str(role))
-
-        return change
-
-    def _active_change(self, who: Principal, active: bool) -> Change:
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
-            if found.is_active is active:
-                return found, NOTHING
-            self._spare_operator(found, "cannot be disabled")
-            facts = {"name": found.username, "by": who.username}
-            if active:
-                found = replace(found, is_active=True, updated_at=now)
-                tx.users.update(found)
-                tx.events.add(UserEnabled(at=now, user_id=found.id, data=facts))
-                return found, NOTHING
-            tx.events.add(UserDisabled(at=now, user_id=found.id, data=facts))
-            return end_access(tx, replace(found, is_active=False), now)
-
-        return change
+        return None if password is None else await self.passwords.hash(password, user.username)
 
     async def link_uid(self, who: Principal, name: str, uid: int | None) -> User:
         """Whoever has this uid on the daemon's machine is this user on the control socket. Raises NotFound,
@@ -253,16 +192,7 @@ class Users(AccountBase):
         require_admin(who)
         self._check_uid(uid)
 
-        def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
-            if found.unix_uid == uid:
-                return found, NOTHING
-            _check_free(tx, uid)
-            found = replace(found, unix_uid=uid, generation=found.generation + 1, updated_at=now)
-            tx.users.update(found)
-            tx.events.add(_changed(who, found, now, changed="uid", uid=uid))
-            return found, NOTHING
-
-        return (await self._change(who, name, change)).user
+        return (await self._change(who, name, uid_change(who, uid))).user
 
     def _check_uid(self, uid: int | None) -> None:
         if uid is not None and not 0 <= uid <= MAX_UID:
@@ -275,7 +205,7 @@ class Users(AccountBase):
     async def set_limits(self, who: Principal, name: str, limits: UserLimits) -> User:
         """What is None is as the settings say. Raises NotFound, InvalidArgument."""
         require_admin(who)
-        user = (await self._change(who, name, _limits_change(who, asdict(limits)))).user
+        user = (await self._change(who, name, limits_change(who, asdict(limits)))).user
         self.limited(user)
         return user
 
@@ -289,10 +219,6 @@ class Users(AccountBase):
 
         return await self._ending(work)
 
-    def _spare_operator(self, user: User, what: str) -> None:
-        if user.username == self.operator:
-            raise Conflict(f"{user.username} is the operator's own account: it {what}", user=user.username)
-
     # removing
 
     async def remove_user(self, who: Principal, name: str, *, keep_jobs: bool) -> int:
@@ -305,7 +231,7 @@ class Users(AccountBase):
         def work(tx: Transaction) -> tuple[int, Collection[LinkId]]:
             check_stands(tx, who, now)
             user = named(tx, who, name)
-            self._spare_operator(user, "cannot be removed")
+            spare_operator(self.operator, user, "cannot be removed")
             if user.id == who.user_id:
                 raise Conflict("this is your own account", hint="have another admin remove it")
             user, ended = end_access(tx, user, now)
@@ -327,52 +253,6 @@ class Users(AccountBase):
         self.wake(None)
         return count
 
-    # ending access
-
-    async def revoke_everything(self, who: Principal, user: str | None = None) -> Ended:
-        """Every session, key, link and invitation of everybody is dead when this returns, or of one user; admins name
-        any, others themselves. Passwords and uids go on working. Raises NotFound."""
-        if user is None:
-            require_admin(who)
-        require(who, Scope.ADMIN)
-        now = self.clock.now()
-
-        def work(tx: Transaction) -> tuple[Ended, Collection[LinkId]]:
-            check_stands(tx, who, now)
-            chosen = list(tx.users.all()) if user is None else [named(tx, who, user)]
-            ended = sum((end_access(tx, one, now)[1] for one in chosen), NOTHING)
-            facts = {"by": who.username, "sessions": ended.sessions, "keys": ended.keys, "links": len(ended.links)}
-            tx.events.add(AccessRevoked(at=now, user_id=None if user is None else chosen[0].id, data=facts))
-            return ended, ended.links
-
-        return await self._ending(work)
-
-    async def rotate_secret(self, who: Principal) -> bool:
-        """From now on links and access tokens are signed with new secrets. All links made before are dead when this
-        returns; access tokens are refused, and sessions go on with their refresh tokens. False: access tokens are
-        signed with what the settings give, as before."""
-        require_admin(who)
-        now = self.clock.now()
-        fresh = new_key()
-
-        def work(tx: Transaction) -> tuple[None, Collection[LinkId]]:
-            check_stands(tx, who, now)
-            tx.secrets.put(MASTER_KEY_NAME, new_master_key())
-            tx.links.revoke(tx.links.alive(None, now), now)
-            if not self.fixed_key:
-                tx.secrets.put(access_tokens.SECRET_NAME, fresh)
-            tx.events.add(SecretRotated(at=now, data={"by": who.username}))
-            # not one by one: with another key none of them opens anything
-            return None, ()
-
-        async def known() -> None:
-            if not self.fixed_key:
-                self._key = fresh
-            await self.rekey()
-
-        await self._ending(work, known)
-        return not self.fixed_key
-
 
 def _discard_private(tx: Transaction, user: User, now: datetime) -> None:
     """What was kept or pinned of the user's private content: nobody else could ever claim it."""
@@ -381,31 +261,6 @@ def _discard_private(tx: Transaction, user: User, now: datetime) -> None:
             discard(tx, entry, now)
             facts = {"key": entry.key, "bytes": int(entry.total_size or 0), "why": "its user was removed"}
             tx.events.add(CacheEvicted(at=now, data=facts))
-
-
-def _access_ended(
-    tx: Transaction, who: Principal, user: User, now: datetime, **facts: object
-) -> tuple[User, Ended]:
-    tx.events.add(_changed(who, user, now, **facts))
-    return end_access(tx, user, now)
-
-
-def _limits_change(who: Principal, limits: Mapping[str, int | None]) -> Change:
-    """Of those that are named. Raises InvalidArgument."""
-    if any(value is not None and not 0 <= value <= MAX_LIMIT for value in limits.values()):
-        raise InvalidArgument("a limit is a whole number that is not negative", field="limits")
-
-    def change(tx: Transaction, found: User, now: datetime) -> tuple[User, Ended]:
-        found = replace(found, limits=replace(found.limits, **limits), updated_at=now)  # type: ignore[arg-type]
-        tx.users.update(found)
-        tx.events.add(_changed(who, found, now, changed="limits"))
-        return found, NOTHING
-
-    return change
-
-
-def _changed(who: Principal, user: User, now: datetime, **facts: object) -> UserChanged:
-    return UserChanged(at=now, user_id=user.id, data={"name": user.username, "by": who.username, **facts})
 
 
 def _insert(tx: Transaction, user: User, *, by: str) -> User:
@@ -418,14 +273,6 @@ def _insert(tx: Transaction, user: User, *, by: str) -> User:
     tx.users.insert(user)
     tx.events.add(created(user, by=by))
     return user
-
-
-def _check_free(tx: Transaction, uid: int | None) -> None:
-    other = None if uid is None else tx.users.by_uid(uid)
-    if other is not None:
-        raise AlreadyExists(
-            f"uid {uid} is linked to {other.username}", hint=f"odctl users link {other.username} --none ends that"
-        )
 
 
 def _invited(tx: Transaction, text: str, now: datetime) -> Invitation:
