@@ -155,6 +155,8 @@ def _migrate(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
+    from oddaemon.app.in_view import secrets_in_view
+
     loaded = _load(options)
     if loaded is None:
         return ExitCode.CONFIG
@@ -162,6 +164,8 @@ def _config(options: argparse.Namespace) -> int:
         print(f"settings are valid{f' ({loaded.config_file})' if loaded.config_file else ' (no config file)'}")
         for (group, name), why in loaded.broken.items():
             _say(f"warning: plug-in {name} of {group} is left out: {why}")
+        for secret, file in secrets_in_view(loaded).items():
+            _say(f"warning: {file} holds the secret {secret}, and everybody here may read it: chmod o-rwx {file}")
         return ExitCode.OK
     loaded = _with_stored(loaded)
     if options.json:

@@ -16,6 +16,7 @@ from oddaemon.app.compose_rest import HttpListener
 from oddaemon.app.compose_services import Services
 from oddaemon.app.current_settings import Reload
 from oddaemon.app.diagnose import Diagnosis
+from oddaemon.app.in_view import secrets_in_view
 from oddaemon.domain.node import EngineHealth
 from oddaemon.ports.log_book import LogBook
 
@@ -53,5 +54,6 @@ def _diagnosis(services: Services, http: HttpListener, broken: Mapping[tuple[str
         paths=base.paths, clock=base.clock, reserve=lambda: base.limits().min_disk_free, usage=node.storage.usage,
         health=health, broken=broken, damaged=lambda: base.store.read(lambda tx: tx.quarantined()),
         store_kind=base.store.kind, in_the_clear=in_the_clear,
+        secrets_in_view=lambda: secrets_in_view(base.current.base),
         listeners={"control": str(base.paths.socket), "http": http.url, "files": services.files.url},
     )  # fmt: skip

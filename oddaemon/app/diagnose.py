@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import resource
+import shlex
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
+from oddaemon.app.in_view import open_to_all
 from oddaemon.app.paths import Paths
 from oddaemon.domain.errors import StoreError
 from oddaemon.domain.node import DiskUsage, EngineHealth
@@ -58,6 +60,8 @@ class Diagnosis:
     """Name → address, as bound."""
     in_the_clear: Callable[[], Collection[str]] = tuple
     """Those of them that others reach without TLS and without a proxy that has it."""
+    secrets_in_view: Callable[[], Mapping[str, Path]] = dict
+    """Settings whose secret stands in a config file that everybody here may read, each with that file."""
 
     async def __call__(self) -> Sequence[Check]:
         checks = [*await self._engines(), *await self._store()]
@@ -116,7 +120,8 @@ class Diagnosis:
             js_runtime(),
             *self._disk(),
             writable("download folder", self.paths.download_dir),
-            with_room(writable("data folder", self.paths.data_dir), self.paths.data_dir),
+            private(with_room(writable("data folder", self.paths.data_dir), self.paths.data_dir), self.paths.data_dir),
+            *(in_view(key, path) for key, path in self.secrets_in_view().items()),
             descriptors(),
             clock_sanity(self.clock.now(), self.paths.data_dir),
             locale_check(),
@@ -134,13 +139,13 @@ class Diagnosis:
                     fix=f"touch {self.paths.download_dir}/.opendebrid",
                 )
             ]
-        free = f"{_gigabytes(usage.free)} of {_gigabytes(usage.total)} free"
+        free = f"{_gibibytes(usage.free)} of {_gibibytes(usage.total)} free"
         if usage.free <= reserve:
             return [
                 Check(
                     check="download disk",
                     status="fail",
-                    detail=f"{free}, the reserve is {_gigabytes(reserve)}",
+                    detail=f"{free}, the reserve is {_gibibytes(reserve)}",
                     hint="no download starts: make room, or lower limits.min_disk_free",
                     fix="odctl cache cleanup --older 30d",
                 )
@@ -160,8 +165,8 @@ def listener(name: str, where: str, exposed: bool) -> Check:
     )  # fmt: skip
 
 
-def _gigabytes(value: int) -> str:
-    return f"{value / (1 << 30):.1f} GB"
+def _gibibytes(value: int) -> str:
+    return f"{value / (1 << 30):.1f} GiB"
 
 
 def ffmpeg() -> Check:
@@ -211,6 +216,22 @@ def with_room(check: Check, folder: Path) -> Check:
     detail = f"{folder}: {free / (1 << 20):.0f} MiB free"
     hint = "the store needs room for every change: without it adds are refused; make room"
     return replace(check, status="fail", detail=detail, hint=hint)
+
+
+def private(check: Check, folder: Path) -> Check:
+    """The check of a folder that is fine otherwise and for the daemon's user alone: one that was there before the
+    daemon keeps the mode that it has."""
+    if check.status != "ok" or not open_to_all(folder):
+        return check
+    hint = "everybody on this machine may enter it"
+    return replace(check, status="warn", hint=hint, fix=f"chmod 700 {shlex.quote(str(folder))}")
+
+
+def in_view(key: str, path: Path) -> Check:
+    return Check(
+        check="config file", status="warn", detail=f"{path} holds the secret {key}",
+        hint="everybody on this machine may read it", fix=f"chmod o-rwx {shlex.quote(str(path))}",
+    )  # fmt: skip
 
 
 def descriptors() -> Check:

@@ -130,8 +130,18 @@ async def test_a_listener_that_others_reach_in_the_clear_is_warned_of(tmp_path: 
     assert (check.status, "server.tls_cert" in check.hint) == ("warn", True)
 
 
+async def test_what_everybody_may_look_into_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = replace(make(tmp_path), secrets_in_view=lambda: {"auth.jwt_secret": tmp_path / "od.toml"})
+    checks = await by_name(seen)
+    assert (checks["config file"].status, "auth.jwt_secret" in checks["config file"].detail) == ("warn", True)
+    assert (checks["data folder"].status, checks["data folder"].fix) == ("ok", "")
+    monkeypatch.setattr(diagnose, "open_to_all", lambda folder: folder == tmp_path)
+    assert (await by_name(seen))["data folder"].fix == f"chmod 700 {tmp_path}"
+
+
 async def test_disks(tmp_path: Path) -> None:
-    assert (await by_name(make(tmp_path, free=2**29)))["download disk"].status == "fail"
+    full = (await by_name(make(tmp_path, free=2**29)))["download disk"]
+    assert (full.status, full.detail) == ("fail", "0.5 GiB of 1024.0 GiB free, the reserve is 1.0 GiB")
     assert (await by_name(make(tmp_path, free=3 * 2**29)))["download disk"].status == "warn"
     missing = (await by_name(make(tmp_path, present=False)))["download disk"]
     assert missing.status == "fail"
