@@ -142,7 +142,8 @@ class Planner:
 
         def work(tx: Transaction) -> None:
             for job in tx.jobs.holds_ending(now):
-                freed = tx.jobs.update(replace(job, hold=Hold.NONE, hold_until=None, reason=None, updated_at=now))
+                freed = replace(job, hold=Hold.NONE, hold_until=None, reason=None, next_try_at=None, updated_at=now)
+                freed = tx.jobs.update(freed)
                 tx.events.add(job_event(JobChanged, freed, now, hold="none"))
 
         await self.store.write(work)

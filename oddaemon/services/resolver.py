@@ -49,6 +49,8 @@ EXTRACTIONS = 4
 LOOKS = 16
 """In flight: asking an origin what a URL is only waits for the network."""
 UNAVAILABLE_WAIT = Seconds(5)
+PAUSED_WAIT = Seconds(3600)
+"""Before it is asked again what a paused job is, which could not be found out. Resuming it ends the wait."""
 REST_SHARE = 4
 """A round is followed by a rest of so many times its length: every add wakes the next, and with 10,000 jobs that wait
 each reads a lot."""
@@ -132,15 +134,13 @@ class Resolver:
         return self._looking | self._extracting
 
     async def _end_unwanted(self) -> None:
-        """What is being found out for jobs that were removed, cancelled or paused meanwhile."""
+        """What is being found out for jobs that were removed or cancelled meanwhile. What a paused one is, is found out
+        too: that is how its files can be chosen before it starts."""
         busy = self._busy()
 
         def wanted(tx: Transaction) -> set[JobId]:
             jobs = [tx.jobs.get(job_id) for job_id in busy]
-            return {
-                job.id for job in jobs
-                if job is not None and job.state is JobState.QUEUED and job.hold is not Hold.USER
-            }  # fmt: skip
+            return {job.id for job in jobs if job is not None and job.state is JobState.QUEUED}
 
         if busy:
             for job_id in busy.keys() - await self.store.read(wanted):
@@ -302,6 +302,11 @@ class Resolver:
             if current is None or current.finished or current.entry_id is not None:
                 return
             at = self.clock.now()
+            if current.hold is Hold.USER:
+                # whoever paused it did not ask for it yet: it fails at the earliest when it is resumed
+                until = at + timedelta(seconds=PAUSED_WAIT)
+                tx.jobs.update(replace(current, next_try_at=until, updated_at=at))
+                return
             attempts = current.attempts + 1
             if failure.retry is Retry.LASTING or attempts > limits.retries:
                 fail(tx, replace(current, attempts=attempts), failure, at)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from oddaemon.domain.job import JobState
+from oddaemon.domain.errors import EngineFailed
+from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode
+from oddaemon.domain.job import Hold, JobState
 from oddaemon.domain.source import Source
 from oddaemon.domain.types import EngineName
 from oddaemon.ports.engine import KeyResolution
@@ -26,9 +28,11 @@ class Hanging:
     def __init__(self) -> None:
         self.open = 0
         self.most = 0
+        self.asked = 0
 
     async def wait(self) -> None:
         self.open += 1
+        self.asked += 1
         self.most = max(self.most, self.open)
         try:
             await asyncio.Event().wait()
@@ -64,7 +68,7 @@ def origins(monkeypatch: pytest.MonkeyPatch) -> Hanging:
     return hanging
 
 
-@pytest.mark.parametrize("wish", ["cancel", "remove", "pause"])
+@pytest.mark.parametrize("wish", ["cancel", "remove"])
 async def test_what_ends_a_job_ends_its_extraction(tmp_path: Path, pages: Hanging, wish: str) -> None:
     async with house(tmp_path) as home:
         views = [await home.add(f"{URL}{n}") for n in range(resolver.EXTRACTIONS)]
@@ -76,6 +80,31 @@ async def test_what_ends_a_job_ends_its_extraction(tmp_path: Path, pages: Hangin
         again = await home.add(f"{URL}again")
         await until(lambda: pages.open == 1)
         await home.core.downloads.cancel(home.admin, again.job.id)
+
+
+async def test_a_paused_job_never_fails_and_its_look_is_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: Hanging
+) -> None:
+    async with house(tmp_path) as home:
+        view = await home.add(URL, paused=True)
+        await until(lambda: pages.open == 1)
+        for n in (2, 3):  # each a round
+            await home.add(f"{URL}{n}", engine="simulated")
+            await until(lambda: pages.open == n)  # noqa: B023
+        assert pages.asked == 3
+    gone = Failure(code=FailureCode.BAD_SOURCE, message="it is not there")
+
+    async def refuse(*_: object) -> KeyResolution:
+        raise EngineFailed(gone.message, failure=gone)
+
+    monkeypatch.setattr(NodeAgent, "resolve_cache_key", refuse)
+    async with house(tmp_path) as home:
+        job = await home.until_job(lambda job: job.next_try_at is not None, view)
+        assert (job.state, job.hold, job.attempts) == (JobState.QUEUED, Hold.USER, 0)
+        assert job.reason == Reason(code=ReasonCode.PAUSED, message="paused")
+        await home.core.downloads.resume(home.admin, view.job.id)
+        job = await home.until_state(view, JobState.FAILED)
+        assert job.error == gone
 
 
 async def test_only_so_many_extractions_run_at_a_time(tmp_path: Path, pages: Hanging, origins: Hanging) -> None:

@@ -53,7 +53,7 @@ def add(
     priority: Annotated[
         str, typer.Option("--priority", "-p", metavar="P", help="low, normal, high or a number.")
     ] = "normal",
-    paused: Annotated[bool, typer.Option("--paused", help="Do not start yet.")] = False,
+    paused: Annotated[bool, typer.Option("--paused", help="Look at it; start when it is resumed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch it again, whatever is cached.")] = False,
     checksum: Annotated[str, typer.Option("--checksum", metavar="ALGO=HEX", help="As in sha-256=….")] = "",
     max_rate: Annotated[str, typer.Option("--max-rate", metavar="RATE", help="As in 2M, bytes a second.")] = "",

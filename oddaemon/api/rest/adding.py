@@ -40,7 +40,7 @@ class _Wishes(Model):
     name: Text = ""
     tags: list[Text] = Field(default_factory=list, max_length=100)
     priority: int = Field(default=0, ge=-1000, le=1000)
-    paused: bool = False
+    paused: bool = Field(default=False, description="It is found out what it is; it starts when it is resumed.")
     force: bool = Field(default=False, description="Fetch it anew, whatever is there.")
     checksum: Text = Field(default="", description="algorithm=hex, which the file has to have.")
     max_rate_down: int | None = Field(default=None, ge=0, le=MOST)
