@@ -20,14 +20,14 @@ from oddaemon.ports.store import ClaimRow, Store, Transaction
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
 from oddaemon.services.checksums import Checksums, to_verify
-from oddaemon.services.claims import job_event, requeue, settle
+from oddaemon.services.claims import fail, job_event, requeue, settle
 from oddaemon.services.filling import Filler
 from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.replicas import Replicas
 from oddaemon.services.scheduler import Schedule, Scheduler, Work
 from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
-from oddaemon.services.stored import Figures, over_storage, own_limits
+from oddaemon.services.stored import Figures, largest_of_user, never_fits, over_storage, own_limits
 from oddaemon.services.works import works_of
 
 
@@ -63,12 +63,14 @@ class Planner:
         claims = await self._look()
         if await self._settle_ready(group):
             claims = await self._look()
+        limits = self.limits()
+        over = await self._over_storage(claims, limits)
+        if await self._fail_what_never_fits(claims, over, limits):
+            claims = await self._look()
         self.due_at = await self._next_due(now)
         for replica in self.view.idle():
             self.steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
-        limits = self.limits()
         works = works_of(self.view, now, self._verifying)
-        over = await self._over_storage(claims, limits)
         schedule = self.scheduler.plan(claims, works, self.watch.rooms(), limits, own=self.view.own, over=over)
         await self._mark(claims, works, schedule)
         self._show(claims, schedule)
@@ -107,6 +109,30 @@ class Planner:
                 if figures is not None:
                     live[claim.user_id][claim.job_id] = Figures(done=figures[0], size=figures[1])
         return await self.store.read(lambda tx: over_storage(tx, users, own, limits, live))
+
+    async def _fail_what_never_fits(
+        self, claims: Sequence[ClaimRow], over: Mapping[JobId, Reason], limits: Limits
+    ) -> bool:
+        """Jobs that wait for more room than their user may ever have. Whether there were some."""
+        asked = [
+            claim.job_id for claim in claims
+            if claim.job_id in over and not claim.active and claim.hold is not Hold.USER and claim.size is not None
+            and claim.size > largest_of_user(limits, self.view.own.get(claim.user_id), 1)
+        ]  # fmt: skip
+        if not asked:
+            return False
+
+        def work(tx: Transaction) -> int:
+            failed = 0
+            for job_id in asked:
+                job = tx.jobs.get(job_id)
+                failure = never_fits(tx, job, limits) if job is not None and job.state is JobState.QUEUED else None
+                if job is not None and failure is not None:
+                    fail(tx, job, failure, self.clock.now())
+                    failed += 1
+            return failed
+
+        return await self.store.write(work) > 0
 
     async def _next_due(self, now: datetime) -> datetime | None:
         held = await self.store.read(lambda tx: tx.jobs.next_hold_end(now))

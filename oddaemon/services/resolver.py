@@ -34,11 +34,11 @@ from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import failure_of
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Material, Store, Transaction
-from oddaemon.services.claims import claimants, fail, join, settle
+from oddaemon.services.claims import fail, join, settle
 from oddaemon.services.hits import HitChecker
 from oddaemon.services.materials import engine_options, with_credentials
 from oddaemon.services.orders import ARIA2, YTDLP, certain_engine, entry_files, key_of
-from oddaemon.services.stored import check_room, too_large
+from oddaemon.services.stored import check_room, never_fits
 
 log = logging.getLogger(__name__)
 
@@ -271,11 +271,9 @@ class Resolver:
         already and its user has no room for it."""
         if job.state is JobState.COMPLETED:
             check_room(tx, job, self.limits())
-        if job.finished or job.size is None or job.entry_id is None:
+        if job.finished or job.hold is Hold.USER:
             return
-        owner = tx.users.get(job.user_id)
-        sharers = len({other.user_id for other in claimants(tx, job.entry_id)})
-        failure = too_large(job, job.size, self.limits(), None if owner is None else owner.limits, sharers)
+        failure = never_fits(tx, job, self.limits())
         if failure is not None:
             fail(tx, job, failure, self.clock.now())
 

@@ -17,6 +17,7 @@ from oddaemon.domain.storage_account import Holding, StorageAccount, account
 from oddaemon.domain.types import Bytes, EntryId, JobId, UserId
 from oddaemon.domain.user import UserLimits
 from oddaemon.ports.store import HeldRow, Transaction
+from oddaemon.services.claims import claimants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,15 @@ def too_large(job: Job, size: Bytes, limits: Limits, own: UserLimits | None, sha
         code=FailureCode.TOO_LARGE, message=f"it is {human_bytes(size)}, and {most}",
         hint=f"with fewer files: odctl select {job.number} …, then odctl retry {job.number}",
     )  # fmt: skip
+
+
+def never_fits(tx: Transaction, job: Job, limits: Limits) -> Failure | None:
+    """`too_large` for a job as it is stored now; None while its size is not known."""
+    if job.size is None:
+        return None
+    owner = tx.users.get(job.user_id)
+    sharers = {other.user_id for other in claimants(tx, job.entry_id)} if job.entry_id is not None else ()
+    return too_large(job, job.size, limits, None if owner is None else owner.limits, max(1, len(sharers)))
 
 
 def largest_of_user(limits: Limits, own: UserLimits | None, sharers: int) -> Bytes:

@@ -250,6 +250,21 @@ async def test_what_can_never_fit_fails_saying_so_and_nobody_else_with_it(tmp_pa
         await home.until_state(theirs, DONE)
 
 
+async def test_what_waits_for_room_that_its_user_may_never_have_fails(tmp_path: Path) -> None:
+    async with house(tmp_path, storage_per_user=Bytes(10_000)) as home:
+        maya = await home.user("maya")
+        await home.until_state(await home.add(URL, maya, options={"size": "9000"}), DONE)
+        waiting = await home.add(f"{URL}1", maya, options={"size": "8000", "rate": "1000"})
+        paused = await home.add(f"{URL}2", maya, options={"size": "8000"}, paused=True)
+        await until_waits(home, waiting, ReasonCode.STORAGE_LIMIT)
+        await home.until_job(lambda job: job.size == 8000, waiting)
+        await home.allow(maya, UserLimits(storage=Bytes(7_000)))
+        job = await home.until_state(waiting, FAILED)
+        assert job.error is not None
+        assert job.error.code is FailureCode.TOO_LARGE
+        assert (await shown(home, paused)).state is QUEUED
+
+
 async def test_an_add_and_a_retry_and_a_growth_that_would_take_too_much_are_refused_and_change_nothing(
     tmp_path: Path,
 ) -> None:
