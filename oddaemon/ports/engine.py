@@ -277,14 +277,22 @@ class ClaimingEngine(Protocol):
         """Whether one of its extractors other than a generic one wants this URL. No network."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sniffed:
+    """What an origin says of a URL. None: it does not say."""
+
+    content_type: str | None = None
+    """Lower-case, without parameters."""
+    size: Bytes | None = None
+
+
 @runtime_checkable
 class SniffingEngine(Protocol):
     """Can ask an http(s) origin what kind of thing a URL is."""
 
-    async def content_type(self, source: Source, options: Mapping[str, str], *, deadline: Seconds) -> str | None:
-        """The media type that the origin answers with (HEAD, falling back to a ranged GET), lower-case and without
-        parameters; None when it does not say. Options that the engine does not know are another's and left aside.
-        Raises EngineFailed with a Failure, or DeadlineExceeded."""
+    async def sniff(self, source: Source, options: Mapping[str, str], *, deadline: Seconds) -> Sniffed:
+        """What the origin answers (HEAD, falling back to a ranged GET). Options that the engine does not know are
+        another's and left aside. Raises EngineFailed with a Failure, or DeadlineExceeded."""
 
 
 @runtime_checkable

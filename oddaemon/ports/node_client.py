@@ -11,7 +11,7 @@ from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.source import Source
 from oddaemon.domain.torrent import TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
-from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult
+from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +99,9 @@ class NodeClient(Protocol):
     async def claims(self, url: str) -> EngineName | None:
         """The engine, if any, one of whose own extractors wants this URL."""
 
-    async def looks_like_page(self, source: Source, options: Mapping[str, str]) -> bool:
-        """Whether an http(s) URL answers with an HTML page rather than a file (HEAD, else a ranged GET).
-        Raises EngineFailed with a Failure."""
+    async def sniff(self, source: Source, options: Mapping[str, str]) -> Sniffed | None:
+        """What the origin of an http(s) URL says of it; None when no engine here can ask. Raises EngineFailed with a
+        Failure."""
 
     async def resolve_cache_key(
         self, engine: EngineName, source: Source, options: Mapping[str, str]

@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from oddaemon.domain.cache import EntryFile
 from oddaemon.domain.errors import DeadlineExceeded, EngineUnavailable, OpenDebridError, Unsupported
-from oddaemon.domain.files import HTML
 from oddaemon.domain.node import EngineHealth, NodeSnapshot
 from oddaemon.domain.source import Source
 from oddaemon.domain.torrent import TorrentInfo
@@ -34,6 +33,7 @@ from oddaemon.ports.engine import (
     ProbingEngine,
     RateLimitingEngine,
     SelectingEngine,
+    Sniffed,
     SniffingEngine,
     TorrentEngine,
 )
@@ -258,12 +258,11 @@ class NodeAgent(NodeClient):
                     log.warning("engine cannot classify", extra={"action": "classify_failed", "engine": name})
         return None
 
-    async def looks_like_page(self, source: Source, options: Mapping[str, str]) -> bool:
+    async def sniff(self, source: Source, options: Mapping[str, str]) -> Sniffed | None:
         for engine in self.engines.values():
             if isinstance(engine, SniffingEngine):
-                found = await engine.content_type(source, options, deadline=CALL_DEADLINE)
-                return found in HTML
-        return True
+                return await engine.sniff(source, options, deadline=CALL_DEADLINE)
+        return None
 
     async def resolve_cache_key(
         self, engine: EngineName, source: Source, options: Mapping[str, str]

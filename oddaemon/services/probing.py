@@ -16,7 +16,7 @@ from oddaemon.ports.engine import FillFile
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker
-from oddaemon.services.orders import OrderReader, certain_engine, entry_files, key_of
+from oddaemon.services.orders import OrderReader, entry_files, key_of
 from oddaemon.services.resolver import Resolver
 from oddaemon.services.views import AddOrder, ProbeView
 from oddaemon.services.while_standing import while_it_stands
@@ -70,7 +70,7 @@ class Prober:
         plain = dict(options)
         try:
             async with asyncio.timeout(deadline):
-                chosen = wish or certain_engine(parsed) or await self.resolver.choose(node, parsed, plain)
+                chosen = wish or (await self.resolver.choose(node, parsed, plain)).engine
                 plain = dict(node.validate_options(chosen, plain))
                 if info is not None:
                     refusal = node.refuses_torrent(chosen, info)

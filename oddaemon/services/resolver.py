@@ -64,6 +64,14 @@ class Resolution:
     size: Bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine for a source, and what its origin said of its size on the way."""
+
+    engine: EngineName
+    size: Bytes | None = None
+
+
 def failure_from(error: OpenDebridError) -> Failure:
     """What an error of a node means for the job that waits for it."""
     found = failure_of(error)
@@ -209,10 +217,11 @@ class Resolver:
             )
         node = self.node(job.node_wish)
         known = job.engine_wish or self._chosen.get(job.id)
-        engine = known or certain_engine(source) or await self.choose(node, source, options)
+        choice = Choice(known) if known else await self.choose(node, source, options)
+        engine = choice.engine
         node.validate_options(engine, options)
         key = key_of(source, engine)
-        name, size = None, None
+        name, size = None, choice.size
         if key is None and known is None:
             self._chosen[job.id] = engine
             return None
@@ -228,15 +237,21 @@ class Resolver:
             key = key.private_to(job.user_id)
         return Resolution(key=key, name=display_name(name) if name else None, size=size)
 
-    async def choose(self, node: NodeClient, source: Source, options: dict[str, str]) -> EngineName:
+    async def choose(self, node: NodeClient, source: Source, options: dict[str, str]) -> Choice:
         """product.md section 3.4: an extractor's own URLs to yt-dlp; else a file to aria2, a page to yt-dlp. What was
         fetched as a file before is one: its origin need not be there any more."""
+        certain = certain_engine(source)
+        if certain is not None:
+            return Choice(certain)
         claimed = await node.claims(source.uri)
         if claimed is not None:
-            return claimed
+            return Choice(claimed)
         if not options and await self.store.read(lambda tx: _was_file(tx, source)):
-            return ARIA2
-        return YTDLP if await node.looks_like_page(source, options) else ARIA2
+            return Choice(ARIA2)
+        found = await node.sniff(source, options)
+        if found is None or found.content_type in HTML:
+            return Choice(YTDLP)
+        return Choice(ARIA2, size=found.size)
 
     async def _join(self, job: Job, found: Resolution) -> None:
         on_disk = await self.hits.check(found.key) if not job.force else None

@@ -184,8 +184,10 @@ class AbilityClauses:
         if not isinstance(engine, SniffingEngine) or harness.small.source.kind is not SourceKind.URL:
             return
         options = {**harness.small.options, "another-engines-option": "x"}
-        found = await engine.content_type(harness.small.source, options, deadline=Seconds(harness.patience))
-        assert found is None or re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", found)
+        found = await engine.sniff(harness.small.source, options, deadline=Seconds(harness.patience))
+        assert found.content_type is None or re.fullmatch(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+", found.content_type)
+        contents = harness.small.contents
+        assert found.size is None or not contents or found.size == sum(map(len, contents.values()))
 
     async def test_peers_can_be_asked_for(self, engine: Engine, harness: EngineHarness, downloads: Path) -> None:
         if not isinstance(engine, PeeringEngine):

@@ -721,15 +721,16 @@ async def test_the_kind_of_a_url_is_told(bench: Bench, origin: Origin) -> None:
     for path, kind in (("/page", "text/html"), ("/file", "video/mp4")):
         # options of the other engine, which it may turn out to be for
         options = {"format": "best", "subtitles": "en", "header": "X-A: b"}
-        assert await bench.engine.content_type(parse_source(origin.url(path)), options, deadline=Seconds(5)) == kind
+        found = await bench.engine.sniff(parse_source(origin.url(path)), options, deadline=Seconds(5))
+        assert (found.content_type, found.size) == (kind, len(origin.pages[path].version.body))
     with pytest.raises(EngineFailed) as caught:
-        await bench.engine.content_type(parse_source(origin.url("/gone")), {}, deadline=Seconds(5))
+        await bench.engine.sniff(parse_source(origin.url("/gone")), {}, deadline=Seconds(5))
     failure = failure_of(caught.value)
     assert failure is not None
     assert failure.code is FailureCode.ORIGIN_GONE
     origin.page("/hung", BODY, hang="headers")
     with pytest.raises(DeadlineExceeded):
-        await bench.engine.content_type(parse_source(origin.url("/hung")), {}, deadline=Seconds(0.3))
+        await bench.engine.sniff(parse_source(origin.url("/hung")), {}, deadline=Seconds(0.3))
 
 
 async def test_the_end_of_a_download_is_news(bench: Bench, origin: Origin) -> None:

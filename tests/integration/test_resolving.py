@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from oddaemon.domain.cache import url_key
 from oddaemon.domain.errors import EngineFailed
 from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode
 from oddaemon.domain.job import Hold, JobState
 from oddaemon.domain.source import Source
-from oddaemon.domain.types import EngineName
-from oddaemon.ports.engine import KeyResolution
+from oddaemon.domain.types import Bytes, EngineName
+from oddaemon.ports.engine import KeyResolution, Sniffed
 from oddaemon.services import resolver
 from oddaemon.services.node_agent import NodeAgent
 from tests.support.core import SIMULATED, house
@@ -58,12 +59,12 @@ def origins(monkeypatch: pytest.MonkeyPatch) -> Hanging:
     """Origins whose URL says so hang; all others give a file."""
     hanging = Hanging()
 
-    async def look(_: NodeAgent, source: Source, options: Mapping[str, str]) -> bool:
+    async def look(_: NodeAgent, source: Source, options: Mapping[str, str]) -> Sniffed:
         if "hang" in source.uri:
             await hanging.wait()
-        return False
+        return Sniffed(content_type="video/mp4", size=Bytes(5000))
 
-    monkeypatch.setattr(NodeAgent, "looks_like_page", look)
+    monkeypatch.setattr(NodeAgent, "sniff", look)
     monkeypatch.setattr(resolver, "ARIA2", SIMULATED)
     return hanging
 
@@ -123,3 +124,14 @@ async def test_origins_that_hang_hold_up_nobody_else(tmp_path: Path, origins: Ha
         await until(lambda: origins.open == 8)
         good = await home.add(URL, engine="", options={"size": "5000"})
         await home.until_state(good, JobState.COMPLETED)
+
+
+async def test_what_its_origin_says_is_too_large_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origins: Hanging
+) -> None:
+    monkeypatch.setattr(resolver, "key_of", lambda source, engine: url_key(engine, source.uri))
+    async with house(tmp_path, storage_per_user=Bytes(4000)) as home:
+        job = await home.until_state(await home.add(URL, engine=""), JobState.FAILED)
+        assert job.error is not None
+        assert job.error.code is FailureCode.TOO_LARGE
+        assert await home.replicas() == []

@@ -45,6 +45,7 @@ from oddaemon.ports.engine import (
     ProbingEngine,
     RateLimitingEngine,
     SelectingEngine,
+    Sniffed,
     SniffingEngine,
     TorrentEngine,
 )
@@ -271,10 +272,10 @@ class Aria2Engine(
             self._keeper.running()
         return await self._prober.torrent(source, options, torrent, known, version, deadline)
 
-    async def content_type(self, source: Source, options: Mapping[str, str], *, deadline: Seconds) -> str | None:
+    async def sniff(self, source: Source, options: Mapping[str, str], *, deadline: Seconds) -> Sniffed:
         # nobody has chosen an engine yet: some of the options may be another's
         found = await self._prober.url(source, validate(understood(options)), self._process.version, deadline)
-        return found.files[0].content_type
+        return Sniffed(content_type=found.files[0].content_type, size=found.size)
 
     async def resolve_cache_key(self, source: Source, options: Mapping[str, str]) -> KeyResolution | None:
         return KeyResolution(key=key_of(source), name=source.name)
