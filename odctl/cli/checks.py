@@ -12,7 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,8 +29,8 @@ from odctl.config import data_dir
 GROUP = "opendebrid"
 """Who may use the machine's own daemon."""
 UNIT = "oddaemon.service"
-FILES_PORT = 8081
-"""Where a daemon serves files unless it is told otherwise."""
+PORTS = {8080: "server.port", 8081: "node.file_server_port"}
+"""Where a daemon listens on 127.0.0.1 unless a setting says otherwise: the API, and files."""
 LITTLE = 1 << 30
 """Bytes: the default reserve."""
 JS_RUNTIMES = ("deno", "node", "bun", "qjs")
@@ -70,7 +70,7 @@ def of_the_client(choice: Choice) -> list[Check]:
 
 def of_what_a_daemon_needs() -> list[Check]:
     """For a machine whose daemon does not run: what would be in its way."""
-    return [*programs(), disk(), files_port()]
+    return [*programs(), disk(), ports(PORTS)]
 
 
 def runtime_dir(choice: Choice) -> Check:
@@ -224,18 +224,25 @@ def disk() -> Check:
     return Check(check="disk", status="ok", detail=detail)
 
 
-def files_port(port: int = FILES_PORT) -> Check:
-    where = f"127.0.0.1:{port}"
+def ports(wanted: Mapping[int, str]) -> Check:
+    """`wanted`: each with the setting that chooses another."""
+    taken = {port: why for port in wanted if (why := _why_not(port))}
+    if not taken:
+        return Check(check="ports", status="ok", detail=", ".join(f"127.0.0.1:{port}" for port in wanted) + " are free")
+    detail = ", ".join(f"127.0.0.1:{port} {why}" for port, why in taken.items())
+    hint = "a daemon would listen there: give it others by " + ", ".join(wanted[port] for port in taken)
+    return Check(check="ports", status="warn", detail=detail, hint=hint)
+
+
+def _why_not(port: int) -> str:
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", port))
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
-            detail = f"{where} is taken by another program" if taken else f"{where}: {error.strerror}"
-            hint = "the daemon serves files there: give it another port by node.file_server_port"
-            return Check(check="ports", status="warn", detail=detail, hint=hint)
-    return Check(check="ports", status="ok", detail=f"{where} is free")
+            return "is taken by another program" if taken else f"cannot be used: {error.strerror}"
+    return ""
 
 
 def said(command: Sequence[str]) -> str:

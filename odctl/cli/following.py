@@ -156,7 +156,7 @@ def watch_list(
             if output.out.isatty():
                 output.out.write("\x1b[H\x1b[2J")
             jobs = list(update.jobs.values())
-            output.records(jobs, columns, known=view.JOB_FIELDS)
+            output.records(jobs, view.with_owners(columns, jobs), known=view.JOB_FIELDS)
             if output.format in ("table", "wide"):
                 output.out.flush()
                 output.note(view.totals(jobs, update.total))

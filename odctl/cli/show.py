@@ -53,6 +53,14 @@ def job_columns(names: Sequence[str]) -> list[Column]:
     return [replace(known[name], wide=False) if name in known else _column(name) for name in names]
 
 
+def with_owners(columns: Sequence[Column], jobs: Iterable[Job], me: str = "") -> Sequence[Column]:
+    """The columns, that of the user among them where the jobs are not all of one person, or not of `me`."""
+    owners = {job.user for job in jobs} | ({me} if me else set())
+    if len(owners) < 2:
+        return columns
+    return [replace(column, wide=False) if column.field == "user" else column for column in columns]
+
+
 def _column(name: str) -> Column:
     if name.endswith("_at"):
         return Column(title=name.upper(), show=lambda job: moment(getattr(job, name)))
@@ -171,7 +179,7 @@ def _facts(found: Detail) -> Sequence[tuple[str, Any]]:
         ("eta", duration(job.eta_s) if job.eta_s is not None else ""),
         ("swarm", f"{job.seeders} seeds, {job.peers or 0} peers" if job.seeders is not None else ""),
         ("files", f"{job.files_selected} of {job.files_total}" if job.files_total else ""),
-        ("failed", f"{extra.files_failed} files" if extra.files_failed else ""),
+        ("failed", f"{extra.files_failed} file{'s' if extra.files_failed != 1 else ''}" if extra.files_failed else ""),
         ("selection", extra.selection if extra.selection not in ("", "all") else ""),
         ("source", job.source),
         ("engine", job.engine),
@@ -188,7 +196,7 @@ def _facts(found: Detail) -> Sequence[tuple[str, Any]]:
         ("pause", "yt-dlp has none: its process ends, and resume goes on from what it had" if _no_pause(job) else ""),
         ("created", moment(job.created_at)),
         ("started", moment(job.started_at) if job.started_at else ""),
-        ("completed", moment(job.completed_at) if job.completed_at else ""),
+        ("completed" if job.state == "completed" else "ended", moment(job.completed_at) if job.completed_at else ""),
         ("uuid", job.uuid),
     )
 

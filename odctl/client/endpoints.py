@@ -128,7 +128,7 @@ def denied(path: Path) -> Unreachable:
         return Unreachable(
             f"not allowed to use {path} (you are {me}, uid {os.getuid()})",
             why="the socket is for its owner only",
-            hint="use your own daemon: odctl daemon start",
+            hint="ask who runs it to let you in: control.socket_group      use your own daemon: odctl daemon start",
             exit_code=NOT_ALLOWED,
         )
     if found.st_gid in _groups_on_file(me) and found.st_gid not in {*os.getgroups(), os.getegid()}:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from oddaemon import __version__
-from oddaemon.app.exit_codes import ExitCode, classify
+from oddaemon.app.exit_codes import ExitCode, StartFailed, classify
 
 log = logging.getLogger(__name__)
 
@@ -224,9 +224,16 @@ def _restore(options: argparse.Namespace) -> int:
 def _store(options: argparse.Namespace) -> int:
     import asyncio
 
+    from oddaemon.domain.errors import InvalidArgument, StoreUnavailable
     from oddaemon.store.copies import copy
 
-    copied = asyncio.run(copy(options.source, options.target))
+    try:
+        copied = asyncio.run(copy(options.source, options.target))
+    except (InvalidArgument, StoreUnavailable) as error:
+        # what is wrong stands on the command line, and in no setting
+        code = ExitCode.USAGE if isinstance(error, InvalidArgument) else classify(error)[0]
+        hint = "see --from and --to: sqlite:////path/to/opendebrid.db, postgresql://user@host/name"
+        raise StartFailed(error.message, code=code, hint=hint) from error
     width = max(map(len, copied))
     for table, rows in copied.items():
         print(f"{table:<{width}}  {rows:>9}")

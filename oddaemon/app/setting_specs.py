@@ -54,7 +54,8 @@ def _parser(key: Key, loaded: Loaded) -> Callable[[Any], Any]:
         parsed = json_value(_adapter(key.path).validate_python(value))
         if balancers and parsed not in balancers:
             raise ValueError(f"give one of {', '.join(balancers)}")
-        return parsed
+        # as its default is written: 7200, not 7200.0
+        return int(parsed) if isinstance(parsed, float) and parsed.is_integer() else parsed
 
     def parse_kindly(value: Any) -> Any:
         try:

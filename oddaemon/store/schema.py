@@ -43,6 +43,8 @@ def read_revision(path: Path) -> str | None:
     Raises StoreNewer for one that this program does not know, StoreDamaged for what is no store.
     """
     try:
+        if not path.exists():
+            raise StoreDamaged(f"there is no file {path}")
         if not path.is_file():
             raise StoreDamaged(f"{path} is not a file")
         with path.open("rb") as file:

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from oddaemon import __version__
+from oddaemon.app.cli import main
 from oddaemon.app.singleton import open_control_socket
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.store.migrate import open_store
@@ -44,6 +45,25 @@ def run(
 def test_versions(home: Path) -> None:
     assert run("version", home=home).stdout == f"{__version__}\n"
     assert run("--version", home=home).stdout == f"{__version__}\n"
+
+
+def test_what_is_wrong_on_the_command_line_is_not_called_a_setting(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = home / "store.db"
+    asyncio.run(_made(source))
+    for target, code, words in (
+        ("mysql://ann@host/x", 64, "cannot be kept in mysql"), ("postgresql://ann@127.0.0.1:1/x", 74, "refused"),
+    ):  # fmt: skip
+        assert main(["store", "copy", "--from", f"sqlite:///{source}", "--to", target]) == code
+        told = capsys.readouterr().err
+        assert (words in told, "see --from and --to" in told, "database.url" in told) == (True, True, False)
+    assert main(["restore", str(home / "nothere"), "--set", f"paths.data_dir={home / 'data'}"]) == 74
+    assert f"there is no file {home / 'nothere'}" in capsys.readouterr().err
+
+
+async def _made(location: Path) -> None:
+    await (await open_store(location)).close()
 
 
 def test_config_show_gives_every_value_with_its_source(home: Path) -> None:

@@ -372,6 +372,7 @@ async def test_what_users_commands_ask_for(odctl: Shell, control: FakeControl) -
     ):  # fmt: skip
         answer = await odctl(*line.split())
         assert (answer.code, control.asked(name)) == (0, asked), (line, answer)
+        assert name != "add_user" or answer.out == "added maya (user), linked with mm\n"
     assert sum(name == "revoke_everything" for name, _ in control.calls) == 2
 
 
@@ -413,7 +414,7 @@ async def test_what_is_open_is_listed(odctl: Shell, control: FakeControl) -> Non
 async def test_limits_that_are_not_named_stay(odctl: Shell, control: FakeControl) -> None:
     line = "users quota maya 500G --running 2 --jobs none --served default"
     assert (await odctl(*line.split())).out == (
-        "maya: 2 running, no limit jobs, 500 GiB stored, default served a day, default requests a minute\n"
+        "maya: running 2, jobs no limit, stored 500 GiB; the others as the settings say\n"
     )
     asked = control.asked("set_user_limits")
     assert asked.fields == ["storage", "running", "jobs", "served_per_day"]
@@ -429,6 +430,7 @@ async def test_limits_that_are_not_named_stay(odctl: Shell, control: FakeControl
 async def test_an_invitation_is_alone_on_stdout(odctl: Shell, control: FakeControl) -> None:
     answer = await odctl("users", "add", "maya", "--invite")
     assert answer.out == f"{INVITATION}\n"
+    assert answer.err.startswith("good once, for whoever has it, until ")
     assert f"odctl login {INVITATION} --user maya" in answer.err
     assert (await odctl("users", "add", "--invite", "--json")).json == {"user": None, "invite": INVITATION}
     made = (await odctl("users", "add", "maya", "--no-password", "--json")).json

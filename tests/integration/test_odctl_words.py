@@ -45,7 +45,9 @@ async def test_wait_for_any_is_content_with_one(odctl: Shell, control: FakeContr
 
 
 async def test_get_with_wait_says_that_the_job_failed(odctl: Shell, control: FakeControl) -> None:
-    control.jobs[3] = job(3, state=FAILED)
+    control.jobs[3] = job(3, state=FAILED, completed_at=datetime(2026, 1, 31, 12, 0, tzinfo=UTC))
+    told = (await odctl("show", "3")).out
+    assert ("  ended      2026" in told, "completed" in told) == (True, False)
     assert [(await odctl("get", "3", *words)).code for words in ((), ("--wait",))] == [9, 7]
 
 

@@ -42,6 +42,8 @@ async def test_nodes_and_settings(tmp_path: Path) -> None:
         limits = await admin.data("GET", "/admin/limits")
         assert {setting["key"].partition(".")[0] for setting in limits} == {"limits"}
         assert (await admin.data("DELETE", key))["value"] == 0
+        expiry = await admin.data("PATCH", "/admin/settings/limits.link_expiry", json={"value": "2h", "dry_run": True})
+        assert (repr(expiry["value"]), repr(expiry["default"])) == ("7200", "3600")
         for wrong in (-1, "many", None, [1]):
             await admin.refused("PATCH", key, 422, "INVALID_ARGUMENT", json={"value": wrong})
         await admin.refused("PATCH", "/admin/settings/limits.nothing", 404, "NOT_FOUND", json={"value": 1})

@@ -91,7 +91,12 @@ def _moment(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip()).astimezone(UTC)
     except ValueError:
-        at = now + timedelta(seconds=parse_duration(text, "--expires"))
+        try:
+            at = now + timedelta(seconds=parse_duration(text, "--expires"))
+        except UsageError:
+            raise UsageError(
+                f"--expires: {clean(text)!r} is neither a duration nor a date", hint="write 90d or 2027-01-31"
+            ) from None
     if at <= now:
         raise UsageError(f"--expires: {clean(text)!r} is over already", hint="write 90d or 2027-01-31")
     return at

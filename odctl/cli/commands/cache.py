@@ -50,7 +50,7 @@ def ls(
     found = run.call(lambda client: client.cache(where=" ".join(filters or []), sort=sort))
     run.output.records(found, COLUMNS, known=FIELDS, ids="key")
     if run.output.format in ("table", "wide"):
-        run.output.note(f"{len(found)} entries, {size(sum(entry['size'] or 0 for entry in found))}")
+        run.output.note(f"{_count(len(found))}, {size(sum(entry['size'] or 0 for entry in found))}")
 
 
 def show(ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help="Of one entry.")]) -> None:
@@ -168,7 +168,7 @@ def cleanup(
     if not dry_run and plan["items"]:
         for item in plan["items"] if not run.yes else ():
             run.output.note(_line("would remove", item))
-        run.confirm(f"remove {len(plan['items'])} cache entries ({size(plan['freed_bytes'])})")
+        run.confirm(f"remove {_count(len(plan['items']))} of the cache ({size(plan['freed_bytes'])})")
     result = plan if dry_run else ask(dry=False)
     done = [item for item in result["items"] if item["failure"] is None]
     if run.output.structured:
@@ -185,6 +185,10 @@ def _lines(run: Invocation, result: dict[str, Any], done: Sequence[dict[str, Any
         run.output.line(_line(word, item))
     if done:
         run.output.note(f"{size(result['freed_bytes'])} {'freed' if result['applied'] else 'would be freed'}")
+
+
+def _count(entries: int) -> str:
+    return f"{entries} {'entries' if entries != 1 else 'entry'}"
 
 
 def _line(word: str, item: Mapping[str, Any]) -> str:

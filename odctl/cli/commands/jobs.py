@@ -72,17 +72,17 @@ def ls(
             )
         )  # fmt: skip
 
-    async def work(client: DaemonClient) -> tuple[list[Job], int]:
-        text = where
-        if mine and client.hello_answer is not None:
-            text = f"{text} user={_quoted(client.hello_answer.user)}".strip()
-        return await client.list_jobs(where=text, sort=sort, offset=offset, limit=limit, old=every)
+    async def work(client: DaemonClient) -> tuple[list[Job], int, str]:
+        text, me = where, client.hello_answer.user if client.hello_answer is not None else ""
+        if mine and me:
+            text = f"{text} user={_quoted(me)}".strip()
+        return *await client.list_jobs(where=text, sort=sort, offset=offset, limit=limit, old=every), me
 
-    jobs, total = run.call(work)
+    jobs, total, me = run.call(work)
     if summary:
         _summary(run, jobs, total)
         return
-    run.output.records(jobs, shown, known=view.JOB_FIELDS)
+    run.output.records(jobs, shown if columns else view.with_owners(shown, jobs, me), known=view.JOB_FIELDS)
     if run.output.format in ("table", "wide"):
         none = "no job fits" if where or mine else "no jobs; add one: odctl add SOURCE"
         run.output.note(view.totals(jobs, total) if total else none)
@@ -111,7 +111,8 @@ def _summary(run: Invocation, jobs: list[Job], total: int) -> None:
         run.output.value({"total": total, "states": states, "rate_down": down, "rate_up": up})
         return
     words = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    run.output.line(f"{total} jobs: {words or 'none'}; {rate(down)} down, {rate(up)} up")
+    count = f"{total} job{'s' if total != 1 else ''}"
+    run.output.line(f"{count}: {words or 'none'}; {rate(down)} down, {rate(up)} up")
 
 
 def show(

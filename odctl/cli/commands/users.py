@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -99,18 +100,25 @@ def _facts(user: User) -> Iterator[tuple[str, str]]:
     yield "email", user.email or ""
     yield "unix", "" if user.unix_uid is None else f"{user.unix_user} (uid {user.unix_uid})"
     yield "password", "yes" if user.has_password else "none: cannot log in with one"
-    yield "running", f"{user.jobs_active} jobs"
+    yield "running", f"{user.jobs_active} job{'s' if user.jobs_active != 1 else ''}"
     yield "seen", moment(user.last_seen_at)
     yield "made", moment(user.created_at)
-    yield "limits", _limits(user)
+    yield "limits", f"{_limits(user)}; in figures: odctl users usage {user.name}"
 
 
 def _limits(user: User) -> str:
     own = user.limits
-    return (
-        f"{limit(own.running)} running, {limit(own.jobs)} jobs, {limit(own.storage, size)} stored, "
-        f"{limit(own.served_per_day, size)} served a day, {limit(own.requests_per_minute)} requests a minute"
-    )
+    told = [
+        f"{name} {limit(value, shown)}"
+        for name, value, shown in (
+            ("running", own.running, str), ("jobs", own.jobs, str), ("stored", own.storage, size),
+            ("served a day", own.served_per_day, size), ("requests a minute", own.requests_per_minute, str),
+        )
+        if value is not None
+    ]  # fmt: skip
+    if not told:
+        return "as the settings say"
+    return ", ".join(told) + ("" if len(told) == len(fields(own)) else "; the others as the settings say")
 
 
 def add(
@@ -159,7 +167,8 @@ def add(
     elif run.output.quiet:
         run.output.line(clean(user.name))
     else:
-        run.output.line(f"added {clean(user.name)} ({clean(user.role)})")
+        linked = f", linked with {clean(user.unix_user)}" if user.unix_user else ""
+        run.output.line(f"added {clean(user.name)} ({clean(user.role)}){linked}")
 
 
 def _invite(run: Invocation, name: str, role: str, ttl_s: float) -> None:
@@ -169,7 +178,7 @@ def _invite(run: Invocation, name: str, role: str, ttl_s: float) -> None:
         return
     run.output.line(token)
     as_whom = f" --user {clean(name)}" if name else " --user NAME"
-    run.output.note(f"good once, until {moment(expires_at)}: odctl login {token}{as_whom}")
+    run.output.note(f"good once, for whoever has it, until {moment(expires_at)}: odctl login {token}{as_whom}")
 
 
 def passwd(

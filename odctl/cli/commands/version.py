@@ -26,8 +26,8 @@ def version(ctx: typer.Context) -> None:
     problem = ""
     try:
         server = run.call(_hello)
-    except Unreachable:
-        problem = "not reachable"
+    except Unreachable as error:
+        problem = "not reachable" if error.absent else error.message
     except OdctlError as error:
         problem = error.message
     theirs = None if server is None else f"{server.api_major}.{server.api_minor}"

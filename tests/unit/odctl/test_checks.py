@@ -14,9 +14,12 @@ from odctl.cli.commands.doctor import clocks, links
 
 
 def test_a_port_that_is_taken_is_told_with_its_setting() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        found = checks.files_port(taken.getsockname()[1])
-    assert (found.status, "node.file_server_port" in (found.hint or "")) == ("warn", True)
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        one, two = first.getsockname()[1], second.getsockname()[1]
+        found = checks.ports({one: "server.port", two: "node.file_server_port"})
+    assert (found.status, found.detail.count("is taken")) == ("warn", 2)
+    assert (found.hint or "").endswith("by server.port, node.file_server_port")
+    assert checks.ports({one: "server.port", two: "node.file_server_port"}).status == "ok"
 
 
 def test_links_are_tried_from_here() -> None:

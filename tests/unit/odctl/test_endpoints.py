@@ -45,7 +45,8 @@ def test_a_session_older_than_the_membership_is_told_apart(group_socket: Path, m
 
 def test_a_socket_for_its_owner_alone_is_not_a_matter_of_groups(group_socket: Path) -> None:
     group_socket.chmod(0o600)
-    assert "owner only" in endpoints.denied(group_socket).why
+    error = endpoints.denied(group_socket)
+    assert ("owner only" in error.why, "control.socket_group" in error.hint) == (True, True)
 
 
 def test_the_flag_wins_over_the_variable_and_both_over_the_default_places() -> None:
