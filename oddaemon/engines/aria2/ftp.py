@@ -10,7 +10,7 @@ from oddaemon.domain.errors import InvalidSource
 from oddaemon.domain.failure import Failure, FailureCode, Retry
 from oddaemon.domain.types import Seconds
 from oddaemon.domain.url import Url, parse_url
-from oddaemon.engines.aria2.origin import DEADLINE, Ask, FillFailed, Origin, believable, name_of_url
+from oddaemon.engines.aria2.origin import DEADLINE, Ask, FillFailed, Origin, believable, name_of_url, words_of
 
 _ANSWER_LIMIT = 64 * 1024
 _CLOSE = Seconds(2)
@@ -31,7 +31,7 @@ async def ask_ftp(ask: Ask, *, deadline: Seconds = DEADLINE) -> Origin:
         message = f"the origin did not answer within {deadline:g} s"
         raise FillFailed(Failure(code=FailureCode.TIMEOUT, message=message, retry=Retry.PASSING)) from error
     except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) and error.strerror else "the connection was closed"
+        what = words_of(error)
         message = f"the origin cannot be reached: {what}"
         raise FillFailed(Failure(code=FailureCode.NETWORK, message=message, retry=Retry.PASSING)) from error
 

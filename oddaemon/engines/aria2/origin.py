@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 import ssl
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ _MAX_RETRY_AFTER = Seconds(86_400)
 _MAX_LENGTH = Bytes(2**44)
 """The largest file of ext4. aria2 keeps a few bits for each MiB that is declared: what an origin makes up would end it,
 and every other download with it."""
+_CALL_FAILED = "Connect call failed"
 _WEB = frozenset({"http", "https"})
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _GONE = frozenset({404, 410})
@@ -306,6 +308,13 @@ def _network(message: str) -> Failure:
     return Failure(code=FailureCode.NETWORK, message=message, retry=Retry.PASSING)
 
 
+def words_of(error: Exception) -> str:
+    """Why there is no connection. asyncio writes the address that it called as Python does: the system's words then."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return "the connection was closed"
+    return os.strerror(error.errno) if error.errno and error.strerror.startswith(_CALL_FAILED) else error.strerror
+
+
 def _client_failure(error: Exception) -> Failure:
     if isinstance(error, aiohttp.InvalidURL):
         return Failure(code=FailureCode.BAD_SOURCE, message="the URL cannot be used")
@@ -314,7 +323,7 @@ def _client_failure(error: Exception) -> Failure:
             code=FailureCode.NETWORK, message=f"the origin's certificate is not trusted: {error.certificate_error}"
         )
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
-        what = error.strerror if isinstance(error, OSError) and error.strerror else "the connection was closed"
+        what = words_of(error)
         return _network(f"the origin cannot be reached: {what}")
     if isinstance(error, aiohttp.ClientError | ValueError):
         message = "the origin's answer breaks the protocol"

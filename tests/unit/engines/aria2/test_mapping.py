@@ -8,7 +8,7 @@ import pytest
 
 from oddaemon.domain.failure import FailureCode, Retry
 from oddaemon.engines.aria2.mapping import failure_of, failure_of_os_error, peers_of, tidy
-from oddaemon.engines.aria2.origin import Origin, failure_of_status
+from oddaemon.engines.aria2.origin import Origin, failure_of_status, words_of
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,16 @@ A, B = '"a"', '"b"'
 def test_versions(before: Origin, now: Origin, changed: bool, continues: bool) -> None:
     assert now.changed_since(before) is changed
     assert now.continues(before) is continues
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9098)"), "Connection refused"),
+        (OSError(-2, "Name or service not known"), "Name or service not known"),
+        (OSError("Multiple exceptions"), "the connection was closed"),
+        (ValueError("x"), "the connection was closed"),
+    ],
+)
+def test_why_there_is_no_connection_is_told_in_words(error: Exception, told: str) -> None:
+    assert words_of(error) == told
