@@ -28,6 +28,16 @@ class LinkState(StrEnum):
     REVOKED = "revoked"
 
 
+class LinkUse(StrEnum):
+    """Whether a link with limits may be used now, by whoever asks."""
+
+    TAKEN = "taken"
+    USED_UP = "used_up"
+    """Or gone meanwhile."""
+    ELSEWHERE = "elsewhere"
+    """It is for another address."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     id: LinkId

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from oddaemon.domain.errors import NotFound, OpenDebridError, StorageMissing
+from oddaemon.domain.link import LinkUse
 from oddaemon.domain.link_token import LinkToken, TokenExpired, TokenTampered, verify
 from oddaemon.domain.types import ReplicaId
 from oddaemon.fileserver.allowances import Allowances
@@ -27,9 +28,9 @@ from oddaemon.ports.storage import StorageProvider
 
 log = logging.getLogger(__name__)
 
-Use = Callable[[LinkToken, str, bool], Awaitable[bool]]
-"""Whether a limited link may be used (once more) by the client at this address; the last says that the request goes on
-with what was begun. Raises TimeoutError, NotFound."""
+Use = Callable[[LinkToken, str, bool], Awaitable[LinkUse]]
+"""Whether a link with limits may be used (once more) by the client at this address; the last says that the request goes
+on with what was begun. Raises TimeoutError, NotFound."""
 
 FRESH_SECONDS = 5.0
 """For how long an answer of the daemon is used without asking again."""
@@ -161,8 +162,11 @@ class FileApp:
             result = await self._known.look_up(text, token)
             if isinstance(result, Known):
                 continued = goes_on(self._storage, request, result)
-                if not await self._use(token, client, continued):
-                    result = refusal(HTTPStatus.GONE, "this link is used up, or is not for this address")
+                use = await self._use(token, client, continued)
+                if use is LinkUse.ELSEWHERE:
+                    result = refusal(HTTPStatus.FORBIDDEN, "this link is for another address")
+                elif use is LinkUse.USED_UP:
+                    result = refusal(HTTPStatus.GONE, "this link is used up")
         except (TimeoutError, OSError, OpenDebridError):
             result = unavailable("the daemon does not answer")
         finally:

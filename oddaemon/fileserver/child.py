@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from oddaemon.domain.errors import NotFound, NotReady, StorageMissing
-from oddaemon.domain.link import LinkContent
+from oddaemon.domain.link import LinkContent, LinkUse
 from oddaemon.domain.types import LinkId, ReplicaId
 from oddaemon.fileserver.pipe import PipeLost, content_to_json, receive, send
 from oddaemon.fileserver.usage import Usage
@@ -28,7 +28,7 @@ LookUp = Callable[[LinkId, ReplicaId, int], Awaitable[LinkContent]]
 """What a link (or one file of a playlist link) serves now. Raises NotFound when the link is unknown or
 revoked, NotReady when its files are not there at the moment, StorageMissing. Called for links whose token was
 verified."""
-OnUse = Callable[[LinkId, str, bool], Awaitable[bool]]
+OnUse = Callable[[LinkId, str, bool], Awaitable[LinkUse]]
 """Whether a limited link may be used by the client at this address; see `app.Use`. Without one no limited link is
 served."""
 OnGone = Callable[[ReplicaId], Coroutine[Any, Any, None]]
@@ -180,8 +180,8 @@ class Child:
         try:
             async with asyncio.timeout(CALLBACK_SECONDS):
                 link = LinkId(UUID(question["link"]))
-                taken = desk.on_use is not None and await desk.on_use(link, question["client"], question["continued"])
-            answer["state"] = "taken" if taken else "used_up"
+                use = desk.on_use and await desk.on_use(link, question["client"], question["continued"])
+            answer["state"] = use or LinkUse.USED_UP
         except Exception:  # whatever ails the store, the process is told and serves on
             log.warning("a use could not be counted", exc_info=True, extra={"action": "fileserver.use_failed"})
         self.tell(answer)

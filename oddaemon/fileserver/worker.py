@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from oddaemon.domain.errors import NotFound, NotReady, StorageMissing
-from oddaemon.domain.link import LinkContent
+from oddaemon.domain.link import LinkContent, LinkUse
 from oddaemon.domain.link_token import LinkToken
 from oddaemon.domain.types import ReplicaId
 from oddaemon.fileserver.acceptor import Acceptor
@@ -145,14 +145,14 @@ class Worker:
         finally:
             self._asked.pop(number, None)
 
-    async def _use(self, token: LinkToken, client: str, continued: bool) -> bool:
+    async def _use(self, token: LinkToken, client: str, continued: bool) -> LinkUse:
         """See `app.Use`."""
         answer = await self._question(
             {"op": "use", "link": token.link_id.hex, "client": client, "continued": continued}
         )  # fmt: skip
         if answer["state"] == "failed":
             raise TimeoutError
-        return bool(answer["state"] == "taken")
+        return LinkUse(answer["state"])
 
     async def _lookup(self, token: LinkToken) -> LinkContent:
         """See `app.Lookup`."""

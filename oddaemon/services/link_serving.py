@@ -18,7 +18,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from oddaemon.domain.cache import EntryFile, ReplicaState
 from oddaemon.domain.errors import InvalidSelection, NotFound, NotReady
 from oddaemon.domain.job import Job
-from oddaemon.domain.link import Link, LinkContent, LinkFile, LinkKind
+from oddaemon.domain.link import Link, LinkContent, LinkFile, LinkKind, LinkUse
 from oddaemon.domain.link_token import TokenError, verify
 from oddaemon.domain.selection import select
 from oddaemon.domain.types import Bytes, LinkId, ReplicaId, Seconds, UserId
@@ -84,22 +84,24 @@ class LinkServing:
             return self.servers.at(node_id, text, content.name)
         raise NotFound("there is no such link, or it has expired")
 
-    async def use(self, link_id: LinkId, client: str, continued: bool) -> bool:
+    async def use(self, link_id: LinkId, client: str, continued: bool) -> LinkUse:
         """Whether the client at this address may have a GET of a link that asks answered; takes a use if it needs one.
         Of any number at once no more take one than there are."""
         link = await self.store.read(lambda tx: tx.links.get(link_id))
-        if link is None or (link.address is not None and not _comes_from(client, link.address)):
-            return False
+        if link is None:
+            return LinkUse.USED_UP
+        if link.address is not None and not _comes_from(client, link.address):
+            return LinkUse.ELSEWHERE
         if link.max_uses is None:
-            return True
+            return LinkUse.TAKEN
         now = self.clock.monotonic()
         self._users = {user: at for user, at in self._users.items() if now - at < CONTINUED_SECONDS}
         if not (continued and (link_id, client) in self._users) and not await self.store.write(
             lambda tx: tx.links.take_use(link_id)
         ):
-            return False
+            return LinkUse.USED_UP
         self._users[link_id, client] = now
-        return True
+        return LinkUse.TAKEN
 
     async def record_usage(self, usage: Mapping[LinkId, tuple[int, Bytes]]) -> None:
         """Adds accesses and bytes, to the link's and to those of its user's day, and notes that the content was

@@ -20,7 +20,7 @@ from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.cache import EntryFile, ReplicaState
 from oddaemon.domain.errors import InvalidArgument, NodeUnavailable, NotFound, NotReady
 from oddaemon.domain.job import JobState
-from oddaemon.domain.link import LinkKind
+from oddaemon.domain.link import LinkKind, LinkUse
 from oddaemon.domain.types import Bytes, JobId, LinkId, Seconds
 from oddaemon.domain.user import ALL_SCOPES, Principal, Role, User
 from oddaemon.fileserver.processes import FileServer
@@ -355,7 +355,7 @@ async def test_going_on_with_what_was_begun_takes_no_use(library: Library) -> No
     [other] = await library.links.create(library.admin, number, files=["1"], max_uses=1)
     assert (await fetch(other.url, {"Range": "bytes=1-"})).status == 206  # who did not begin takes one, too
     assert (await fetch(other.url)).status == 410
-    assert not await library.serving.use(other.link.id, "192.0.2.7", True)
+    assert await library.serving.use(other.link.id, "192.0.2.7", True) is LinkUse.USED_UP
 
 
 async def test_an_archive_is_never_gone_on_with(library: Library) -> None:
@@ -381,18 +381,18 @@ async def test_a_bound_link_works_from_its_address_alone(library: Library) -> No
     for address in ("192.0.2.7", "2001:db8::/32"):
         bound = await made(address)
         answer = await fetch(bound.url)
-        assert (answer.status, content in answer.body) == (410, False)
-        assert await library.serving.use(bound.link.id, address.replace("::/32", "::9"), False)
+        assert (answer.status, answer.body) == (403, b"this link is for another address\n")
+        assert await library.serving.use(bound.link.id, address.replace("::/32", "::9"), False) is LinkUse.TAKEN
     assert (await library.links.page(library.admin, id=number, offset=0, limit=1)).rows[0].link.address == "127.0.0.1"
     # whoever may not come in takes no use
     once = await made("127.0.0.1", max_uses=1)
-    assert not await library.serving.use(once.link.id, "192.0.2.7", False)
-    assert await library.serving.use(once.link.id, "::ffff:127.0.0.1", False)
+    assert await library.serving.use(once.link.id, "192.0.2.7", False) is LinkUse.ELSEWHERE
+    assert await library.serving.use(once.link.id, "::ffff:127.0.0.1", False) is LinkUse.TAKEN
     # every file of a playlist is bound as the playlist is
     playlist = await fetch((await made("127.0.0.1", LinkKind.M3U)).url)
     [first, *_] = [line for line in playlist.body.decode().splitlines() if line.startswith("http")]
     assert (await fetch(first)).body == content
-    assert (await fetch((await made("192.0.2.7", LinkKind.M3U)).url)).status == 410
+    assert (await fetch((await made("192.0.2.7", LinkKind.M3U)).url)).status == 403
     for wrong in ("home", "1.2.3", "::/129"):
         with pytest.raises(InvalidArgument, match="address"):
             await made(wrong)
