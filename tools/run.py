@@ -5,6 +5,7 @@ Stops only what it started. Everything about the daemon it learns as any client 
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import socket
@@ -170,11 +171,20 @@ def next_steps(control: Path) -> None:
   {program} link 1                                 a link to its files
   {program} get 1                                  its files, here
   {program} doctor                                 whether all is well
-
+{api_line(control)}
   shorter: export PATH={shlex.quote(str(BIN))}:"$PATH"
 """,
         flush=True,
     )
+
+
+def api_line(control: Path) -> str:
+    """Where the REST API shows itself; nothing where the daemon does not tell."""
+    asked = subprocess.run(
+        [BIN / "odctl", "status", "--json"], env=environment(control), capture_output=True, text=True, check=False
+    )
+    url = json.loads(asked.stdout)["server"]["http_url"] if asked.returncode == 0 else None
+    return f"\n  the REST API, as a page: {url}/api/v1/docs\n" if url else ""
 
 
 def _running(control: Path) -> int | None:

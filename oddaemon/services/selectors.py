@@ -59,7 +59,10 @@ def named(tx: Transaction, who: Principal, text: str) -> Job:
     """The one job that an id names. Raises NotFound, or InvalidArgument when it names several."""
     found = find(tx, who, text)
     if found.errors:
-        raise found.errors[0][1]
+        error = found.errors[0][1]
+        if isinstance(error, InvalidArgument):
+            error.hint = "give a number, a UUID, a hash or @last"
+        raise error
     if len(found.jobs) != 1:
         raise InvalidArgument(f"{text!r} names {len(found.jobs)} jobs; one is needed", field="id")
     return found.jobs[0]

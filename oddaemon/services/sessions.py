@@ -73,6 +73,8 @@ class Sessions(AccountBase):
 
     async def by_access_token(self, token: str) -> Principal:
         """Raises Unauthenticated for a token that was not made here, has expired, or whose session has ended."""
+        if token.count(".") != 2:
+            raise Unauthenticated("this is neither an API key nor an access token", hint="an API key begins with odk_")
         claims = access_tokens.read(await self._signing_key(), token, self.clock.now())
         if claims is None:
             raise Unauthenticated("this access token is not valid, or has expired", hint="refresh it, or log in again")

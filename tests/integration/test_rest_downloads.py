@@ -134,6 +134,8 @@ async def test_lists_are_filtered_sorted_and_in_pages(house: RestHouse) -> None:
     problem = await maya.refused("GET", "/downloads?filter=colour%3Dred", 422, "INVALID_FILTER")
     assert (problem["field"], problem["details"]["position"]) == ("filter", 0)
     assert (await maya.refused("GET", "/downloads?sort=colour", 422, "INVALID_FILTER"))["field"] == "sort"
+    named = await maya.refused("GET", "/downloads/film.mkv", 422, "INVALID_ARGUMENT")
+    assert named["hint"] == "give a number, a UUID, a hash or @last"
 
 
 async def test_a_job_is_held_changed_given_up_and_taken_up_again(house: RestHouse) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_a_second_run_finds_the_first_and_a_signal_ends_it(place: Place) -> None
         assert second.returncode == 0
         assert f"already running (pid {pid})" in second.stdout
         assert f"{Path(sys.executable).parent}/odctl add" in second.stdout
+        assert re.search(r"the REST API, as a page: http://127.0.0.1:\d+/api/v1/docs\n", second.stdout)
         assert running_pid(place.socket) == pid
         first.send_signal(signal.SIGTERM)
         assert first.wait(timeout=50) == 0
