@@ -29,6 +29,8 @@ from odctl.config import data_dir
 GROUP = "opendebrid"
 """Who may use the machine's own daemon."""
 UNIT = "oddaemon.service"
+MOST_SHEBANG = 256
+"""Bytes of a script's first line that Linux reads: execve(2)."""
 PORTS = {8080: "server.port", 8081: "node.file_server_port"}
 """Where a daemon listens on 127.0.0.1 unless a setting says otherwise: the API, and files."""
 LITTLE = 1 << 30
@@ -65,6 +67,7 @@ def of_the_client(choice: Choice) -> list[Check]:
         utf8(),
         terminal(),
         ssh_path(),
+        for_others(choice),
     ]  # fmt: skip
 
 
@@ -171,6 +174,40 @@ def ssh_path() -> Check:
         check=name, status="warn", detail="an ssh session to this machine would not find odctl",
         fix=f"ln -s {program} {own}", mend=link,
     )  # fmt: skip
+
+
+def for_others(choice: Choice) -> Check:
+    """Whether those whom the socket lets in can run an odctl: for who let them in."""
+    name = "odctl for others"
+    try:
+        found = find_socket(choice).stat()
+    except (OdctlError, OSError):
+        return Check(check=name, status="skip", detail="no socket")
+    if found.st_uid != os.getuid() or not found.st_mode & 0o022:
+        return Check(check=name, status="skip", detail="you let nobody else use your daemon")
+    program = next((path for folder in SSH_PATH if os.access(path := folder / "odctl", os.X_OK)), None)
+    if program is not None and _all_may_run(program):
+        return Check(check=name, status="ok", detail=str(program))
+    where = " or ".join(map(str, SSH_PATH))
+    detail = f"none in {where}" if program is None else f"{program}, or its Python, lies in a folder closed to others"
+    hint = "others may use the socket and cannot run odctl: install it for all (docs/operations/accounts.md)"
+    return Check(check=name, status="warn", detail=detail, hint=hint)
+
+
+def _all_may_run(program: Path) -> bool:
+    """By modes alone: the script, and what its first line names."""
+    try:
+        with program.open("rb") as script:
+            first = script.readline(MOST_SHEBANG)
+        interpreter = Path(os.fsdecode(first[2:].split()[0])) if first[:2] == b"#!" else program
+        wanted = (program.resolve(), interpreter, interpreter.resolve())
+        return all(path.stat().st_mode & 0o001 and _open_to_all(path) for path in wanted)
+    except (OSError, IndexError):
+        return False
+
+
+def _open_to_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents)
 
 
 def programs() -> list[Check]:

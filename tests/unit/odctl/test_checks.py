@@ -6,11 +6,13 @@ import os
 import socket
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from odctl.cli import checks
 from odctl.cli.commands.doctor import clocks, links
+from odctl.client.endpoints import Choice
 
 
 def test_a_port_that_is_taken_is_told_with_its_setting() -> None:
@@ -20,6 +22,30 @@ def test_a_port_that_is_taken_is_told_with_its_setting() -> None:
     assert (found.status, found.detail.count("is taken")) == ("warn", 2)
     assert (found.hint or "").endswith("by server.port, node.file_server_port")
     assert checks.ports({one: "server.port", two: "node.file_server_port"}).status == "ok"
+
+
+def test_who_lets_others_in_is_told_when_they_cannot_run_odctl(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checks, "SSH_PATH", (tmp_path,))
+    with TemporaryDirectory(prefix="od-") as folder, socket.socket(socket.AF_UNIX) as listening:
+        path = Path(folder, "s")
+        listening.bind(str(path))
+        listening.listen()
+        choice = Choice(paths=(path,), source="env")
+        path.chmod(0o600)
+        assert checks.for_others(choice).status == "skip"
+        path.chmod(0o660)
+        assert checks.for_others(choice).status == "warn"
+        (tmp_path / "odctl").write_text("#!/bin/sh\n")
+        (tmp_path / "odctl").chmod(0o755)
+        tmp_path.chmod(0o700)
+        found = checks.for_others(choice)
+        assert (found.status, "closed to others" in found.detail) == ("warn", True)
+        monkeypatch.setattr(checks, "_open_to_all", lambda path: True)
+        assert checks.for_others(choice).status == "ok"
+        (tmp_path / "odctl").write_text(f"#!{tmp_path}/python\n")
+        assert checks.for_others(choice).status == "warn"
 
 
 def test_links_are_tried_from_here() -> None:
