@@ -70,10 +70,10 @@ def exact_duration(seconds: float) -> str:
 
 
 def exact_size(value: int) -> str:
-    """In the largest binary unit that it is whole in: `1GB`; what `parse_size` reads."""
+    """In the largest binary unit that it is whole in: `1GiB`; what `parse_size` reads."""
     for power in range(len(_UNITS), 0, -1):
         if value and value % 1024**power == 0:
-            return f"{value // 1024**power}{_UNITS[power - 1]}B"
+            return f"{value // 1024**power}{_UNITS[power - 1]}iB"
     return str(value)
 
 

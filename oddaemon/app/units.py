@@ -69,8 +69,8 @@ def split_list(value: object) -> object:
 
 
 def show_size(value: int) -> str:
-    """The shortest exact form: 1073741824 → `1GB`."""
-    for unit, shift in (("PB", 50), ("TB", 40), ("GB", 30), ("MB", 20), ("KB", 10)):
+    """The shortest exact form: 1073741824 → `1GiB`."""
+    for unit, shift in (("PiB", 50), ("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if value and value % (1 << shift) == 0:
             return f"{value >> shift}{unit}"
     return str(value)

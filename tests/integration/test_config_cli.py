@@ -85,7 +85,7 @@ def test_config_show_gives_every_value_with_its_source(home: Path) -> None:
     assert "hunter2" not in done.stdout + done.stderr
     text = run("config", "show", home=home, environ={"OD_CONFIG_PATH": str(config)})
     assert f"file ({config}:2)" in text.stdout
-    assert "1GB" in text.stdout
+    assert "1GiB" in text.stdout
 
 
 def test_config_show_reads_what_is_stored(home: Path) -> None:

@@ -38,7 +38,7 @@ def test_exact_figures_are_read_back_as_they_were(value: int) -> None:
 
 
 def test_exact_figures_take_the_largest_unit() -> None:
-    assert [text.exact_size(value) for value in (0, 1000, 1024, 1 << 30)] == ["0", "1000", "1KB", "1GB"]
+    assert [text.exact_size(value) for value in (0, 1000, 1024, 1 << 30)] == ["0", "1000", "1KiB", "1GiB"]
     assert [text.exact_duration(value) for value in (0, 0.5, 90, 18000, 604800)] == ["0", "0.5s", "90s", "5h", "7d"]
 
 
