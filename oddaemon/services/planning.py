@@ -114,10 +114,12 @@ class Planner:
         self, claims: Sequence[ClaimRow], over: Mapping[JobId, Reason], limits: Limits
     ) -> bool:
         """Jobs that wait for more room than their user may ever have. Whether there were some."""
+        there = {found.entry_id: found.done for found in self.view.replicas.values()}
         asked = [
             claim.job_id for claim in claims
-            if claim.job_id in over and not claim.active and claim.hold is not Hold.USER and claim.size is not None
-            and claim.size > largest_of_user(limits, self.view.own.get(claim.user_id), 1)
+            if claim.job_id in over and not claim.active and claim.hold is not Hold.USER
+            and (claim.size or there.get(claim.entry_id, Bytes(0)))
+            > largest_of_user(limits, self.view.own.get(claim.user_id), 1)
         ]  # fmt: skip
         if not asked:
             return False

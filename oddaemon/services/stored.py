@@ -84,12 +84,11 @@ def too_large(job: Job, size: Bytes, limits: Limits, own: UserLimits | None, sha
 
 
 def never_fits(tx: Transaction, job: Job, limits: Limits) -> Failure | None:
-    """`too_large` for a job as it is stored now; None while its size is not known."""
-    if job.size is None:
-        return None
+    """`too_large` for a job as it is stored now: for its size, or what is there of it while that is not known."""
+    size = job.done if job.size is None else job.size
     owner = tx.users.get(job.user_id)
     sharers = {other.user_id for other in claimants(tx, job.entry_id)} if job.entry_id is not None else ()
-    return too_large(job, job.size, limits, None if owner is None else owner.limits, max(1, len(sharers)))
+    return too_large(job, size, limits, None if owner is None else owner.limits, max(1, len(sharers)))
 
 
 def largest_of_user(limits: Limits, own: UserLimits | None, sharers: int) -> Bytes:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.failure import Reason, ReasonCode
-from oddaemon.domain.retry import waits
-from oddaemon.domain.types import EntryId, Seconds
+from oddaemon.domain.retry import SET_BACK, waits
+from oddaemon.domain.types import EntryId
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.scheduler import Work
 
-MEASURED_IN = Seconds(10)
-"""For no longer is the size of a download waited for before the next of unknown size may begin."""
+MEASURED_IN = timedelta(seconds=10)
+"""For no longer is the first byte of a download waited for before the next of unknown size may begin."""
 STALL_CODES = frozenset({ReasonCode.NO_SEEDS, ReasonCode.STALLED})
 
 
@@ -67,5 +67,7 @@ def _work_of(
 
 def _is_unmeasured(view: AtWork, replica: Replica, now: datetime) -> bool:
     status = view.board.statuses.get(replica.id)
-    fresh = 0 <= (now - replica.updated_at).total_seconds() < MEASURED_IN
-    return fresh and (status is None or (status.total is None and not status.done))
+    if status is not None and (status.total is not None or status.done):
+        return status.total is None
+    # a plan goes by the time at which it began
+    return -SET_BACK <= now - replica.updated_at < MEASURED_IN

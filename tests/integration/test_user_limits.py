@@ -250,6 +250,32 @@ async def test_what_can_never_fit_fails_saying_so_and_nobody_else_with_it(tmp_pa
         await home.until_state(theirs, DONE)
 
 
+async def test_downloads_whose_size_is_never_known_do_not_keep_each_other_from_ending(tmp_path: Path) -> None:
+    async with house(tmp_path, storage_per_user=Bytes(8_000), per_user=5) as home:
+        maya = await home.user("maya")
+        grows = {"rate": "2000", "no-length": "true"}
+        endless = await home.add(f"{URL}endless", maya, options=grows | {"size": "90000"})
+
+        async def settled() -> bool:
+            states = [(await shown(home, view)).state for view in views]
+            return states.count(DONE) == 1 and states.count(QUEUED) == 2 and not await running(home)
+
+        job = await home.until_state(endless, FAILED)
+        assert job.error is not None
+        assert job.error.code is FailureCode.TOO_LARGE
+        await home.core.downloads.remove(home.admin, job.id, keep_data=False)
+        views = [await home.add(f"{URL}{n}", maya, options=grows | {"size": "5000"}) for n in range(3)]
+        await until(settled)
+        [done] = [job for view in views if (job := await shown(home, view)).state is DONE]
+        views = [view for view in views if view.job.id != done.id]
+        await home.core.downloads.remove(home.admin, done.id, keep_data=False)
+
+        async def one_more() -> bool:
+            return DONE in [(await shown(home, view)).state for view in views]
+
+        await until(one_more)
+
+
 async def test_what_waits_for_room_that_its_user_may_never_have_fails(tmp_path: Path) -> None:
     async with house(tmp_path, storage_per_user=Bytes(10_000)) as home:
         maya = await home.user("maya")
