@@ -91,7 +91,8 @@ def _parts(services: Services, subscribers: Sequence[Subscriber]) -> RestParts:
         feed=EventFeed(store=base.store, bus=base.bus, types=matching_types(()), encode=encoded),
         live_feed=EventFeed(store=base.store, bus=base.bus, types=matching_types(["*"]), encode=encoded),
         readiness=Readiness(
-            store=base.store, board=core.board, local=services.node.agent.id, stalled_for=core.reconciler.stalled_for,
+            store=base.store, store_folder=base.store.folder, board=core.board, local=services.node.agent.id,
+            stalled_for=core.reconciler.stalled_for,
             file_processes_missing=lambda: services.files.server.missing,
         ),
         metrics=MetricsService(

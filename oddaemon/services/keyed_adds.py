@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from weakref import WeakValueDictionary
 
-from oddaemon.domain.errors import Conflict
+from oddaemon.domain.errors import Conflict, StoreError
 from oddaemon.domain.keyed_add import KeyedAdd
 from oddaemon.domain.types import JobId, UserId
 from oddaemon.domain.user import Principal, Scope, require
@@ -25,6 +25,13 @@ KEPT = timedelta(days=1)
 Locks = WeakValueDictionary[tuple[UserId, str], asyncio.Lock]
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    text: str
+    final: bool = True
+    """Nothing of it failed in passing: asked again, it is answered the same. Otherwise what failed is tried again."""
+
+
 @dataclass(slots=True)
 class KeyedAdds:
     store: Store
@@ -33,10 +40,11 @@ class KeyedAdds:
 
     async def once(
         self, who: Principal, key: str, *, digest: str, count: int,
-        carry_out: Callable[[Sequence[JobId]], Awaitable[str]],
+        carry_out: Callable[[Sequence[JobId]], Awaitable[Answered]],
     ) -> str:  # fmt: skip
         """What `carry_out` answered, now or within the last day. It gets the ids that its `count` jobs have to have;
-        when it raises, the key is free again. Raises Conflict for a key that was used for something else."""
+        when it raises, the key is free again, but for a store that cannot say what it kept. Raises Conflict for a key
+        that was used for something else."""
         require(who, Scope.JOBS)
         lock = self._locks.setdefault((who.user_id, key), asyncio.Lock())
         async with lock:
@@ -48,12 +56,15 @@ class KeyedAdds:
             if added.answer is not None:
                 return added.answer
             try:
-                answer = await carry_out(added.job_ids)
+                answered = await carry_out(added.job_ids)
+            except StoreError:
+                raise
             except Exception:
                 await self.store.write(lambda tx: tx.keyed_adds.delete(who.user_id, key))
                 raise
-            await self.store.write(lambda tx: tx.keyed_adds.put(replace(added, answer=answer)))
-            return answer
+            if answered.final:
+                await self.store.write(lambda tx: tx.keyed_adds.put(replace(added, answer=answered.text)))
+            return answered.text
 
     async def _begun(self, who: Principal, key: str, digest: str, count: int) -> KeyedAdd:
         now = self.clock.now()

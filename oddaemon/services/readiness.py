@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from oddaemon.domain.errors import OpenDebridError
-from oddaemon.domain.types import NodeId, Seconds
+from oddaemon.domain.types import Bytes, NodeId, Seconds
 from oddaemon.ports.store import Store
 from oddaemon.services.board import Board
 
 STORE_SECONDS = 2.0
+STORE_ROOM = Bytes(1 << 20)
+"""With less on its disk the store takes nothing."""
 STUCK_SECONDS = 60.0
 """The reconciler has not come round for so long."""
 
@@ -26,6 +30,8 @@ class Missing:
 @dataclass(slots=True, kw_only=True)
 class Readiness:
     store: Store
+    store_folder: Path | None
+    """Where its files are. None: at a database server."""
     board: Board
     local: NodeId
     stalled_for: Callable[[], Seconds]
@@ -48,7 +54,10 @@ class Readiness:
             return [Missing(part="store", message=f"did not answer in {STORE_SECONDS:g} s")]
         except OpenDebridError as error:
             return [Missing(part="store", message=error.message)]
-        return []
+        if self.store_folder is None:
+            return []
+        free = (await asyncio.to_thread(shutil.disk_usage, self.store_folder)).free
+        return [] if free >= STORE_ROOM else [Missing(part="store", message="the disk that holds it is full")]
 
     def _node(self) -> Sequence[Missing]:
         node = self.board.nodes.get(self.local)

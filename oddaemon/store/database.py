@@ -30,7 +30,6 @@ CACHE_KIB = 8 * 1024
 
 _DISK_FULL = "the disk that holds the store is full"
 _SQLITE_MESSAGES = {
-    sqlite3.SQLITE_FULL: _DISK_FULL,
     sqlite3.SQLITE_IOERR: "the disk that holds the store does not read or write",
     sqlite3.SQLITE_BUSY: "another program holds the store's write lock",
     sqlite3.SQLITE_LOCKED: "another program holds the store's write lock",
@@ -222,8 +221,10 @@ def store_error(error: BaseException) -> StoreError:
     code = _sqlite_code(cause)
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StoreDamaged("the store's file is damaged", hint="restore a backup: oddaemon restore FILE")
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(_DISK_FULL, hint="free some space")
     if code in _SQLITE_MESSAGES:
-        return StoreError(_SQLITE_MESSAGES[code], hint="free some space" if code == sqlite3.SQLITE_FULL else "")
+        return StoreError(_SQLITE_MESSAGES[code])
     if isinstance(cause, sqlite3.Error) or code is not None:
         return StoreError(f"the store failed: {cause}")
     if is_away(error):

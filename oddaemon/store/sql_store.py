@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -71,6 +72,12 @@ class SqlStore:
     def kind(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._writer.dialect
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its file is. None: at a database server."""
+        path = self._reader.url.database
+        return Path(path).parent if self.kind == "sqlite" and path is not None else None
 
     @property
     def access_rev(self) -> int:

@@ -43,7 +43,7 @@ from oddaemon.services.engine_reports import EngineReports
 from oddaemon.services.event_feed import EventFeed
 from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
-from oddaemon.services.keyed_adds import KeyedAdds
+from oddaemon.services.keyed_adds import Answered, KeyedAdds
 from oddaemon.services.links import LinkService
 from oddaemon.services.orders import OrderReader
 from oddaemon.services.probing import Prober
@@ -230,8 +230,9 @@ async def told_of(services: Services, who: Principal, it: Things) -> object:
 async def added_once(services: Services, who: Principal, it: Things) -> object:
     """With a key that the owner has used."""
 
-    async def carry_out(ids: Sequence[JobId]) -> str:
-        return str((await services.downloads.add(who, AddOrder(source="http://x.test/once"), id=ids[0])).job.number)
+    async def carry_out(ids: Sequence[JobId]) -> Answered:
+        view = await services.downloads.add(who, AddOrder(source="http://x.test/once"), id=ids[0])
+        return Answered(str(view.job.number))
 
     return await services.keyed_adds.once(who, it.idempotency_key, digest="d", count=1, carry_out=carry_out)
 

@@ -13,7 +13,9 @@ from aiohttp import ClientSession
 
 from oddaemon.domain.errors import StoreError
 from oddaemon.domain.job import JobState
+from oddaemon.domain.types import Bytes
 from oddaemon.domain.user import Scope
+from oddaemon.services import readiness
 from tests.conftest import children
 from tests.support.controller import Composed, composed
 from tests.support.wait import until
@@ -65,6 +67,13 @@ async def test_it_is_alive_and_ready(tmp_path: Path) -> None:
     async with composed(tmp_path) as home:
         assert (await asked(home, "/healthz"))[0] == 200
         await until_ready(home)
+
+
+async def test_a_full_disk_of_the_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with composed(tmp_path) as home:
+        await until_ready(home)
+        monkeypatch.setattr(readiness, "STORE_ROOM", Bytes(1 << 62))
+        await until_ready(home, "store")
 
 
 async def test_a_missing_disk_is_told_and_comes_back(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from oddaemon.domain.errors import Conflict
+from oddaemon.domain.errors import Conflict, StoreUnavailable
 from oddaemon.domain.types import JobId
-from oddaemon.services.keyed_adds import KeyedAdds
+from oddaemon.services.downloads import DownloadService
+from oddaemon.services.keyed_adds import Answered, KeyedAdds
 from oddaemon.services.views import AddOrder
 from tests.integration.test_rest_downloads import ended, item
 from tests.support.accounts import office
@@ -73,14 +74,14 @@ async def test_what_was_cut_short_goes_on_with_the_same_jobs(tmp_path: Path) -> 
         adds = KeyedAdds(built.store, built.core.downloads.clock)
         made: list[JobId] = []
 
-        async def add(ids: Sequence[JobId]) -> str:
+        async def add(ids: Sequence[JobId]) -> Answered:
             made.extend(ids)
             for number, job_id in enumerate(ids):
                 order = AddOrder(source=f"http://origin.example/{number}", engine="simulated")
                 await built.core.downloads.add(built.admin, order, id=job_id)
                 if number == 0 and len(made) == len(ids):
                     raise asyncio.CancelledError  # as a crash would leave it: one is added, nothing is answered
-            return "done"
+            return Answered("done")
 
         with pytest.raises(asyncio.CancelledError):
             await adds.once(built.admin, "k", digest="d", count=3, carry_out=add)
@@ -92,14 +93,43 @@ async def test_what_was_cut_short_goes_on_with_the_same_jobs(tmp_path: Path) -> 
         assert [view.job.id for view in page.rows] == made[:3]
 
 
+async def test_what_failed_in_passing_is_tried_again_with_the_same_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [f"http://origin.example/{n}" for n in range(3)]
+    asked: dict[str, Any] = keyed("k", items=[{"source": source, "engine": "simulated"} for source in sources])
+    real = DownloadService.add
+    stored = {sources[0]}  # of what fails; its answer is lost
+
+    async def failing(self: DownloadService, who: Any, order: AddOrder, **more: Any) -> Any:
+        if order.source in stored:
+            await real(self, who, order, **more)
+        if order.source != sources[2]:
+            raise StoreUnavailable
+        return await real(self, who, order, **more)
+
+    async with rest_house(tmp_path) as built:
+        monkeypatch.setattr(DownloadService, "add", failing)
+        first = await built.admin.data("POST", "/bulk/add", **asked)
+        assert [one["error"] and one["error"]["code"] for one in first] == ["STORE_UNAVAILABLE"] * 2 + [None]
+        one = keyed("k1", source=sources[0], engine="simulated")
+        await built.admin.refused("POST", "/downloads", 503, "STORE_UNAVAILABLE", **one)
+        monkeypatch.setattr(DownloadService, "add", real)
+        again = await built.admin.data("POST", "/bulk/add", **asked)
+        assert [one["error"] for one in again] == [None] * 3
+        assert await built.admin.data("POST", "/bulk/add", **asked) == again
+        await built.admin.data("POST", "/downloads", status=201, **one)
+        assert len(await numbers(built.admin)) == 4
+
+
 async def test_a_key_is_kept_for_a_day(tmp_path: Path) -> None:
     async with office(tmp_path) as desk:
         adds = KeyedAdds(desk.store, desk.clock)
         told: list[str] = []
 
-        async def carry_out(ids: Sequence[JobId]) -> str:
+        async def carry_out(ids: Sequence[JobId]) -> Answered:
             told.append(str(len(told)))
-            return told[-1]
+            return Answered(told[-1])
 
         async def once(digest: str = "d") -> str:
             return await adds.once(desk.operator, "k", digest=digest, count=1, carry_out=carry_out)

@@ -16,6 +16,7 @@ from oddaemon.domain.files import display_path
 from oddaemon.domain.types import JobId
 from oddaemon.domain.user import Principal
 from oddaemon.services.batches import MAX_ITEMS
+from oddaemon.services.keyed_adds import Answered
 from oddaemon.services.views import AddOrder
 
 MAX_ADD = 16 << 20
@@ -110,7 +111,7 @@ class Keyed(Protocol):
 
 
 async def once(
-    call: Keyed, what: str, orders: Sequence[AddOrder], carry_out: Callable[[Sequence[JobId]], Awaitable[str]],
+    call: Keyed, what: str, orders: Sequence[AddOrder], carry_out: Callable[[Sequence[JobId]], Awaitable[Answered]],
     *, dry_run: bool,
 ) -> bytes:  # fmt: skip
     """What `carry_out` answers, as JSON; with an Idempotency-Key that was used for the same, what it answered then.
@@ -118,7 +119,7 @@ async def once(
     assert isinstance(call.headers, KeyHeader)
     key = call.headers.key
     if key is None or dry_run:
-        return (await carry_out(())).encode()
+        return (await carry_out(())).text.encode()
     digest = hashlib.sha256(what.encode())
     for order in orders:
         # a torrent by its bytes alone: written out they would be four times as long
@@ -133,9 +134,9 @@ async def once(
 async def one_added(call: Keyed, order: AddOrder, *, dry_run: bool) -> bytes:
     """The download, added and shown, as JSON."""
 
-    async def carry_out(ids: Sequence[JobId]) -> str:
+    async def carry_out(ids: Sequence[JobId]) -> Answered:
         view = await call.parts.downloads.add(call.who, order, dry_run=dry_run, id=ids[0] if ids else None)
-        return (planned if dry_run else download)(view).model_dump_json()
+        return Answered((planned if dry_run else download)(view).model_dump_json())
 
     return await once(call, "add", [order], carry_out, dry_run=dry_run)
 

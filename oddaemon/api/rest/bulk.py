@@ -11,10 +11,11 @@ from oddaemon.api.rest.downloads import Changes, RetryRequest
 from oddaemon.api.rest.jobs import Result, download, planned, result
 from oddaemon.api.rest.models import Model, Nothing
 from oddaemon.api.rest.routes import Answer, Call, Routes
-from oddaemon.domain.errors import Conflict
+from oddaemon.domain.errors import Conflict, StoreError, Unavailable
 from oddaemon.domain.types import JobId, Seconds
 from oddaemon.domain.user import Scope
 from oddaemon.services.batches import MAX_PAUSE_SECONDS, Chosen, Outcome
+from oddaemon.services.keyed_adds import Answered
 
 route = Routes("bulk", prefix="/api/v1/bulk")
 
@@ -67,10 +68,11 @@ async def add_downloads(call: Call[Nothing, Nothing, AddManyRequest | TorrentsFo
     else:
         orders = [order_of(item) for item in body.items]
 
-    async def carry_out(ids: Sequence[JobId]) -> str:
+    async def carry_out(ids: Sequence[JobId]) -> Answered:
         found = await call.parts.batches.add(call.who, orders, dry_run=body.dry_run, ids=ids)
         show = planned if body.dry_run else download
-        return _RESULTS.dump_json([result(one, call.request_id, show) for one in found]).decode()
+        told = _RESULTS.dump_json([result(one, call.request_id, show) for one in found]).decode()
+        return Answered(told, final=not any(isinstance(one.error, StoreError | Unavailable) for one in found))
 
     return Answer(encoded=await once(call, "bulk add", orders, carry_out, dry_run=body.dry_run))
 
