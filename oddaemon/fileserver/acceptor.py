@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Collection
 
 from oddaemon.fileserver.app import FileApp
@@ -113,4 +114,7 @@ class Acceptor:
         now = self._loop.time()
         for connection in [held for held in self._connections if held.deadline < now]:
             connection.expire()
+        wall = time.time()
+        for connection in [held for held in self._connections if held.link_expires_at <= wall]:
+            connection.close()
         self._sweeping = self._loop.call_later(_SWEEP_SECONDS, self._sweep)

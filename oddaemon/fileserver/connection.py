@@ -11,6 +11,7 @@ connections.
 from __future__ import annotations
 
 import logging
+import math
 import socket
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable
@@ -100,6 +101,11 @@ class Connection:
     @property
     def user(self) -> UserId | None:
         return None if self._response is None else self._response.user
+
+    @property
+    def link_expires_at(self) -> float:
+        """Seconds of the epoch; never while it gives nothing of a link."""
+        return math.inf if self._response is None else self._response.expires_at
 
     def close(self) -> None:
         """Idempotent. In the middle of a body the client sees that the end is missing."""

@@ -6,6 +6,7 @@ Header values are made here from facts, never from what a request said.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,8 @@ class Response:
     """Whose usage this counts for."""
     user: UserId | None = None
     """Who made that link."""
+    expires_at: float = math.inf
+    """When it ends, in seconds of the epoch: then this ends, too."""
     close: bool = False
     text: bytes = b""
     """Of a refusal: its whole body."""

@@ -35,7 +35,7 @@ def serve(storage: StorageProvider, request: Request, known: Known) -> Response:
     made = _file if known.token.kind is LinkKind.FILE else _made
     response = made(storage, request, known)
     if response.status in (200, 206) and request.method == "GET":
-        response.link, response.user = known.link, known.token.user_id
+        response.link, response.user, response.expires_at = known.link, known.token.user_id, known.token.expires_at
     return response
 
 

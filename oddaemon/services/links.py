@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from uuid import UUID
 
 from oddaemon.domain.admission import human_time
@@ -199,6 +199,9 @@ def _checked_address(text: str) -> str:
         raise InvalidArgument(
             f"{text[:80]!r} is no address and no network", field="address", hint="as in 192.0.2.7 or 192.0.2.0/24"
         ) from error
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped is not None and network.prefixlen >= 96:
+        # as callers with IPv4 are told apart
+        network = IPv4Network((network.network_address.ipv4_mapped, network.prefixlen - 96))
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 
 

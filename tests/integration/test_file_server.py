@@ -361,10 +361,12 @@ async def test_the_links_of_a_user_whose_day_is_used_up_say_when_they_go_on(tmp_
         await until_answered(mine, 200)
 
 
-@pytest.mark.parametrize("end", ["revoked", "spent", "rekeyed"])
+@pytest.mark.parametrize("end", ["revoked", "spent", "rekeyed", "expired"])
 async def test_a_running_transfer_ends_with_its_link_and_with_the_day_of_its_user(node: Node, end: str) -> None:
     size = 64 << 20
-    url = node.link("large.bin", b"\0" * size)
+    lives = 3 if end == "expired" else 3600
+    ending = time.time() + lives
+    url = node.link("large.bin", b"\0" * size, expires_in=lives)
     parts = urlsplit(url)
     client = await Client.to(parts.hostname or "", parts.port or 0)
     await client.send(f"GET {parts.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -372,6 +374,8 @@ async def test_a_running_transfer_ends_with_its_link_and_with_the_day_of_its_use
     later = datetime.now(UTC) + timedelta(hours=1)
     if end == "revoked":
         await node.server.revoke({node.id_of(url): later})
+    elif end == "expired":
+        await until(lambda: time.time() > ending + 1)
     elif end == "rekeyed":
         await node.server.rekey([new_master_key()])
     else:

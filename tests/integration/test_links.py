@@ -376,7 +376,7 @@ async def test_a_bound_link_works_from_its_address_alone(library: Library) -> No
         return view
 
     content = next(iter(FILES.values()))
-    for address in ("127.0.0.1", "127.0.0.0/8"):
+    for address in ("127.0.0.1", "127.0.0.0/8", "::ffff:127.0.0.1", "::ffff:127.0.0.0/104"):
         assert (await fetch((await made(address)).url)).body == content
     for address in ("192.0.2.7", "2001:db8::/32"):
         bound = await made(address)
