@@ -84,7 +84,7 @@ def build_core(
 
     reconciler = build_reconciler(
         store=store, bus=bus, clock=clock, nodes=nodes.values(), node=node, board=board, scheduler=scheduler,
-        limits=limits, wake=wake,
+        limits=limits, hits=hits, wake=wake,
     )  # fmt: skip
     resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)

@@ -18,6 +18,7 @@ from oddaemon.services.completing import Completer
 from oddaemon.services.deleting import Deleter
 from oddaemon.services.filling import Filler
 from oddaemon.services.following import Follower
+from oddaemon.services.hits import HitChecker
 from oddaemon.services.kept_figures import KeptFigures
 from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.planning import Planner
@@ -35,7 +36,7 @@ from oddaemon.services.tracker import Tracker
 def build_reconciler(
     *, store: Store, bus: EventBus, clock: Clock, nodes: Collection[NodeClient],
     node: Callable[[NodeId | None], NodeClient], board: Board, scheduler: Scheduler, limits: Callable[[], Limits],
-    wake: Callable[[], None],
+    hits: HitChecker, wake: Callable[[], None],
 ) -> Reconciler:  # fmt: skip
     def note(replica: Replica) -> None:
         reconciler.note(replica)
@@ -68,7 +69,8 @@ def build_reconciler(
     view.stopped.append(follower.forget)
     planner = Planner(
         store=store, clock=clock, board=board, view=view, watch=watch, steps=steps, scheduler=scheduler,
-        replicas=replicas, filler=filler, stopper=stopper, checksums=checksums, limits=limits, publish=bus.publish,
+        replicas=replicas, filler=filler, stopper=stopper, checksums=checksums, hits=hits, limits=limits,
+        publish=bus.publish,
     )  # fmt: skip
     reconciler = Reconciler(
         store=store, clock=clock, nodes=lambda: list(nodes), board=board, view=view, watch=watch, planner=planner,

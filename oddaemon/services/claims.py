@@ -200,9 +200,11 @@ def claimants(tx: Transaction, entry_id: EntryId) -> Sequence[Job]:
 
 
 def settle(
-    tx: Transaction, entry_id: EntryId, at: datetime, *, verified: Mapping[JobId, bool] | None = None
-) -> Sequence[Job]:
-    """Completes every unfinished job whose files are ready, held or not, and keeps the sizes of the others true.
+    tx: Transaction, entry_id: EntryId, at: datetime, *, verified: Mapping[JobId, bool] | None = None,
+    there: bool = True,
+) -> Sequence[Job]:  # fmt: skip
+    """Completes every unfinished job whose files are ready, held or not, and keeps the sizes of the others true. None
+    completes unless the ready files are `there`: seen on the disk a moment ago.
 
     A job that asked for a checksum completes only when `verified` says that it matches, one that asked for a check only
     after that. Answers the jobs that it completed.
@@ -229,7 +231,8 @@ def settle(
             )
             fail(tx, job, failure, at)
         elif (
-            is_hit(files, wanted, files_known=True)
+            there
+            and is_hit(files, wanted, files_known=True)
             and not wants_check(job)
             and (job.checksum is None or (verified or {}).get(job.id))
         ):

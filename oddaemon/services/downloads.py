@@ -116,7 +116,8 @@ class DownloadService:
             if on_disk is not None:
                 self.hits.record(tx, on_disk, at)
             if job.entry_id is not None and job.checksum is None and not job.finished:
-                settled = [done for done in settle(tx, job.entry_id, at) if done.id == job.id]
+                there = on_disk is not None and job.entry_id in on_disk.good
+                settled = [done for done in settle(tx, job.entry_id, at, there=there) if done.id == job.id]
                 job = settled[0] if settled else tx.jobs.get(job.id) or job
         return job
 
@@ -216,7 +217,7 @@ class DownloadService:
                 replica = live_replica(tx, job.entry_id)
                 if replica is not None and replica.state is ReplicaState.FAILED:
                     tx.cache.update_replica(revived(replica, at))
-                settle(tx, job.entry_id, at)
+                settle(tx, job.entry_id, at, there=job.entry_id in seen.good)
             job = tx.jobs.get(job.id) or job
             check_limits(tx, job, self.limits())
             return job

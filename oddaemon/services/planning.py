@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from oddaemon.domain.admission import Limits, allowance
 from oddaemon.domain.cache import Replica, ReplicaState
+from oddaemon.domain.errors import OpenDebridError, StorageMissing, StoreError
 from oddaemon.domain.events import Event, JobChanged, JobWaiting
-from oddaemon.domain.failure import Reason
+from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold, Job, JobState, Signal, advance
 from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, NodeId, Seconds, UserId
 from oddaemon.domain.user import UserLimits
@@ -22,6 +23,7 @@ from oddaemon.services.board import Board
 from oddaemon.services.checksums import Checksums, to_verify
 from oddaemon.services.claims import fail, job_event, requeue, settle
 from oddaemon.services.filling import Filler
+from oddaemon.services.hits import HitChecker, OnDisk
 from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.replicas import Replicas
 from oddaemon.services.scheduler import Schedule, Scheduler, Work
@@ -29,6 +31,11 @@ from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import Figures, largest_of_user, never_fits, over_storage, own_limits
 from oddaemon.services.works import works_of
+
+LOOK_SECONDS = Seconds(2)
+"""For a disk to answer what it has of ready files: everybody's next steps wait for it."""
+LOOK_AGAIN = timedelta(seconds=5)
+"""After nobody could look at ready files."""
 
 
 @dataclass(slots=True)
@@ -46,14 +53,15 @@ class Planner:
     filler: Filler
     stopper: Stopper
     checksums: Checksums
+    hits: HitChecker
     limits: Callable[[], Limits]
     publish: Callable[[Sequence[Event]], None]
     due_at: datetime | None = None
     """When the next wait between attempts, or the next hold, ends."""
     cost: Seconds = Seconds(0)
     """What the last plan took of this process's CPU."""
-    _verifying: set[EntryId] = field(default_factory=set)
-    """Ready entries of which a checksum is being computed."""
+    _blocked: dict[EntryId, Reason] = field(default_factory=dict)
+    """Ready entries that are not begun again: of which a checksum is being computed, or whose disk does not answer."""
 
     async def plan(self, group: asyncio.TaskGroup) -> bool:
         """One plan, carried out; whether anything was started."""
@@ -70,7 +78,7 @@ class Planner:
         self.due_at = await self._next_due(now)
         for replica in self.view.idle():
             self.steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
-        works = works_of(self.view, now, self._verifying)
+        works = works_of(self.view, now, self._blocked)
         schedule = self.scheduler.plan(claims, works, self.watch.rooms(), limits, own=self.view.own, over=over)
         await self._mark(claims, works, schedule)
         self._show(claims, schedule)
@@ -139,12 +147,13 @@ class Planner:
     async def _next_due(self, now: datetime) -> datetime | None:
         held = await self.store.read(lambda tx: tx.jobs.next_hold_end(now))
         waits = [found.next_try_at for found in self.view.replicas.values() if found.next_try_at is not None]
+        waits += [reason.retry_at for reason in self._blocked.values() if reason.retry_at is not None]
         return min((time for time in [held, *waits] if time is not None and time > now), default=None)
 
     async def _settle_ready(self, group: asyncio.TaskGroup) -> bool:
         """Unfinished jobs of ready replicas: they complete, or want more files than are there. Checksums are computed
         beside the loop."""
-        self._verifying.clear()
+        self._blocked.clear()
         ready = [
             found
             for found in self.view.replicas.values()
@@ -152,16 +161,44 @@ class Planner:
         ]
         if not ready:
             return False
-        await self.store.write(lambda tx: [settle(tx, found.entry_id, self.clock.now()) for found in ready])
+        seen = await asyncio.gather(*(self._look_at(found) for found in ready))
+
+        def work(tx: Transaction) -> None:
+            at = self.clock.now()
+            for found, on_disk in zip(ready, seen, strict=True):
+                if on_disk is not None:
+                    self.hits.record(tx, on_disk, at)
+                settle(tx, found.entry_id, at, there=on_disk is not None and found.entry_id not in on_disk.bad)
+
+        await self.store.write(work)
         for found in ready:
             entry_id = found.entry_id
+            if entry_id in self._blocked:
+                continue
             if await self.store.read(
                 lambda tx, entry_id=entry_id: to_verify(tx.jobs.of_entry(entry_id), tx.cache.files(entry_id))  # type: ignore[misc]
             ):
-                self._verifying.add(entry_id)
+                self._blocked[entry_id] = Reason(code=ReasonCode.QUEUED, message="its checksum is being computed")
                 if not self.replicas.is_busy(found.id):
                     self.steps.spawn(group, found.id, self.checksums.check_ready(entry_id), "verify")
         return True
+
+    async def _look_at(self, replica: Replica) -> OnDisk | None:
+        """What is there of its files; None, and a reason to wait, when nobody can look. Nothing completes unseen."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self.hits.look(replica.entry_id)
+        except TimeoutError:
+            message, code = "the disk with its files does not answer", ReasonCode.STORAGE_FAILED
+        except StoreError:
+            raise
+        except StorageMissing as error:
+            message, code = error.message, ReasonCode.STORAGE_MISSING
+        except OpenDebridError as error:
+            message, code = error.message, ReasonCode.NODE_OFFLINE
+        again = self.clock.now() + LOOK_AGAIN
+        self._blocked[replica.entry_id] = Reason(code=code, message=message, retry_at=again)
+        return None
 
     async def _end_holds(self, now: datetime) -> None:
         ending = await self.store.read(lambda tx: tx.jobs.holds_ending(now))

@@ -270,7 +270,7 @@ class Resolver:
             if on_disk is not None:
                 self.hits.record(tx, on_disk, at)
             if joined.entry_id is not None and not joined.finished:
-                settle(tx, joined.entry_id, at)
+                settle(tx, joined.entry_id, at, there=on_disk is not None and joined.entry_id in on_disk.good)
                 joined = tx.jobs.get(job.id) or joined
             self._check_size(tx, joined)
             return joined.entry_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from oddaemon.domain.cache import Replica, ReplicaState
@@ -17,8 +17,8 @@ MEASURED_IN = timedelta(seconds=10)
 STALL_CODES = frozenset({ReasonCode.NO_SEEDS, ReasonCode.STALLED})
 
 
-def works_of(view: AtWork, now: datetime, verifying: Collection[EntryId]) -> dict[EntryId, Work]:
-    """`verifying`: ready entries of which a checksum is being computed."""
+def works_of(view: AtWork, now: datetime, blocked: Mapping[EntryId, Reason]) -> dict[EntryId, Work]:
+    """`blocked`: ready entries that are not to be begun again now."""
     current: dict[EntryId, Replica] = {}
     leaving: set[EntryId] = set()
     for replica in view.replicas.values():
@@ -30,27 +30,24 @@ def works_of(view: AtWork, now: datetime, verifying: Collection[EntryId]) -> dic
     for entry_id, claims in view.by_entry.items():
         found = current.get(entry_id)
         if found is not None:
-            works[entry_id] = _work_of(view, found, now, claims[0].info_hash, verifying)
+            works[entry_id] = _work_of(view, found, now, claims[0].info_hash, blocked.get(entry_id))
             continue
-        blocked = None
+        removing = None
         if entry_id in leaving:
-            blocked = Reason(code=ReasonCode.REMOVING, message="an earlier copy is still being removed")
+            removing = Reason(code=ReasonCode.REMOVING, message="an earlier copy is still being removed")
         sizes = [claim.size for claim in claims if claim.size is not None]
         works[entry_id] = Work(
-            entry_id=entry_id, engine=claims[0].engine, remaining=max(sizes, default=None), blocked=blocked,
+            entry_id=entry_id, engine=claims[0].engine, remaining=max(sizes, default=None), blocked=removing,
             info_hash=claims[0].info_hash,
         )  # fmt: skip
     return works
 
 
 def _work_of(
-    view: AtWork, replica: Replica, now: datetime, info_hash: str | None, verifying: Collection[EntryId]
+    view: AtWork, replica: Replica, now: datetime, info_hash: str | None, blocked: Reason | None
 ) -> Work:
-    blocked = None
-    if waits(replica.next_try_at, replica.updated_at, now):
+    if blocked is None and waits(replica.next_try_at, replica.updated_at, now):
         blocked = replica.reason or Reason(code=ReasonCode.RETRY, message="waits before the next attempt")
-    if replica.entry_id in verifying:
-        blocked = Reason(code=ReasonCode.QUEUED, message="its checksum is being computed")
     return Work(
         entry_id=replica.entry_id,
         engine=replica.engine,

@@ -124,11 +124,12 @@ async def test_an_unmounted_disk_invalidates_nothing_and_nothing_is_written(tmp_
         (tmp_path / "downloads").mkdir()
         second = await home.add(URL, options={"size": "5000"})
         other = await home.add(URL + "2", options={"size": "5000"})
-        assert not second.job.cache_hit
+        assert (second.job.state, second.job.cache_hit) == (QUEUED, False)
 
         async def says_so() -> bool:
-            view = await home.core.jobs.get(home.admin, str(other.job.number))
-            return view.job.reason is not None and view.job.reason.code is ReasonCode.STORAGE_MISSING
+            seen = [(await home.core.jobs.get(home.admin, str(view.job.number))).job for view in (second, other)]
+            assert DONE not in [job.state for job in seen]
+            return {job.reason and job.reason.code for job in seen} == {ReasonCode.STORAGE_MISSING}
 
         await until(says_so)
         assert (await home.job(first)).state is DONE  # type: ignore[union-attr]
