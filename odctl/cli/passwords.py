@@ -44,8 +44,10 @@ def lines(flag: str, count: int = 1) -> list[str]:
         text = sys.stdin.buffer.read(MAX_BYTES).decode()
     except ValueError as error:
         raise UsageError(f"{flag}: stdin is not UTF-8") from error
-    found = [line.removesuffix("\r") for line in text.split("\n")][:count]
+    found = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    wanted = "a password" if count == 1 else "the old password and, on the next line, the new one"
+    if len(found) > count:
+        raise UsageError(f"{flag}: stdin holds more than {wanted}")
     if len(found) < count or not all(found):
-        wanted = "a password" if count == 1 else "the old password and, on the next line, the new one"
         raise UsageError(f"{flag}: stdin does not hold {wanted}")
     return found

@@ -202,9 +202,10 @@ def _backup(options: argparse.Namespace) -> int:
         return ExitCode.CONFIG
     import asyncio
 
-    from oddaemon.store.copies import backup
+    from oddaemon.store.copies import backup, shown
 
-    print(f"store backed up to {asyncio.run(backup(_location(loaded), options.file))}")
+    location = _location(loaded)
+    print(f"store {shown(location)} backed up to {asyncio.run(backup(location, options.file))}")
     return ExitCode.OK
 
 
@@ -237,7 +238,10 @@ def _store(options: argparse.Namespace) -> int:
     width = max(map(len, copied))
     for table, rows in copied.items():
         print(f"{table:<{width}}  {rows:>9}")
-    _say("the store is copied; the one before is as it was. Start the daemon with DATABASE_URL naming the new one")
+    _say(
+        "the store is copied; the one before is as it was. Name the new one at every start from now on: as "
+        "database.url in the config file, or as DATABASE_URL"
+    )
     return ExitCode.OK
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -17,8 +19,11 @@ from oddaemon.eventbus.in_process import InProcessEventBus
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.metrics import MetricSource
 from oddaemon.services.runtime_settings import RuntimeSettings
+from oddaemon.store.copies import copied_to
 from oddaemon.store.migrate import open_store
 from oddaemon.store.sql_store import SqlStore
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -54,8 +59,15 @@ class Base:
 
 async def open_base(loaded: Loaded, paths: Paths, stack: AsyncExitStack) -> Base:
     clock, bus, store_times = SystemClock(), InProcessEventBus(), StoreTimes()
+    location = store_location(loaded.settings, paths)
+    if (copied := await asyncio.to_thread(copied_to, location)) is not None:
+        where, note = copied
+        log.warning(
+            "this store was copied to another: is DATABASE_URL missing? To go on with this one, remove the note",
+            extra={"action": "store.copied", "copied": where, "note": str(note)},
+        )
     store = await open_store(
-        store_location(loaded.settings, paths), publish=bus.publish, backups=paths.data_dir,
+        location, publish=bus.publish, backups=paths.data_dir,
         max_connections=loaded.settings.database.max_connections,
     )  # fmt: skip
     stack.push_async_callback(store.close)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from oddaemon.domain.errors import AlreadyExists, Conflict, StoreDamaged, StoreError, Unsupported
@@ -32,9 +33,15 @@ async def restore(location: str | Path, copy: str | Path, *, kept_in: Path | Non
 
 async def copy(source: str | Path, target: str | Path) -> Mapping[str, int]:
     """Moves a store that nobody uses from a SQLite file to PostgreSQL or back, whole or not at all; how many rows each
-    table has. The source stays as it is. Raises StoreLocked while a daemon uses either, AlreadyExists when the target
-    is not empty, Conflict when the source has another revision than this program's, StoreDamaged and StoreError."""
+    table has. The source stays as it is; a file beside a SQLite store notes where its rows went. Raises StoreLocked
+    while a daemon uses either, AlreadyExists when the target is not empty, Conflict when the source has another revision
+    than this program's, StoreDamaged and StoreError."""
     return await asyncio.to_thread(_copy, source, target)
+
+
+def shown(location: str | Path) -> str:
+    """The store's place, for messages: without a password."""
+    return parse_target(location).shown
 
 
 def _back_up(location: str | Path, destination: Path) -> Path:
@@ -110,10 +117,25 @@ def _copy_to_server(path: Path, target: Target) -> Mapping[str, int]:
                     f"{target.shown} holds a store already", hint="make an empty database: createdb NAME"
                 )
             drop_store(connection)
-            return from_file(path, connection)
+            copied = from_file(path, connection)
+        _note(path).write_text(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, to {target.shown}\n", encoding="utf-8")
+        return copied
     finally:
         engine.dispose()
         lock.release()
+
+
+def copied_to(location: str | Path) -> tuple[str, Path] | None:
+    """When and where this SQLite store was copied to, and the file that says so: whoever starts with it may have
+    forgotten to name the new one."""
+    path = parse_target(location).path
+    if path is None or not _note(path).is_file():
+        return None
+    return _note(path).read_text(encoding="utf-8", errors="replace")[:500].strip(), _note(path)
+
+
+def _note(path: Path) -> Path:
+    return path.with_name(f"{path.name}.copied")
 
 
 def _copy_to_file(source: Target, path: Path) -> Mapping[str, int]:

@@ -395,6 +395,8 @@ async def test_what_has_ended_is_counted(odctl: Shell, control: FakeControl) -> 
     assert ended.out == "ended of maya: 2 sessions, 1 key, 0 links, 0 invitations\n"
     told = (await odctl("users", "revoke", "maya", "--json")).json
     assert told == {"sessions": 2, "keys": 1, "links": 0, "invitations": 0}
+    two = await odctl("users", "passwd", "maya", "--stdin", stdin=STDIN + b"another\n")
+    assert (two.code, "set_user_password" in [name for name, _ in control.calls]) == (2, False)
     passwd = await odctl("users", "passwd", "maya", "--stdin", stdin=STDIN)
     assert passwd.out == "the password is set; ended: 2 sessions, 1 key\n"
     assert (await odctl("users", "enable", "maya")).out == "maya is enabled\n"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from oddaemon.domain.errors import AlreadyExists, Conflict, StoreDamaged, StoreError, StoreLocked, Unsupported
 from oddaemon.store import copies, server, transfer
-from oddaemon.store.copies import backup, copy, restore
+from oddaemon.store.copies import backup, copied_to, copy, restore
 from oddaemon.store.database import parse_target, read_engine, write_engine
 from oddaemon.store.migrate import migrate_up, open_store
 from oddaemon.store.tables import metadata, quarantine
@@ -65,7 +65,12 @@ async def test_every_row_of_every_table_arrives_and_comes_back(tmp_path: Path, e
     assert await content(new) == before
     assert await content(old) == before
     assert new.stat().st_mode & 0o777 == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.db", "old.db", "old.db.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.db", "old.db", "old.db.copied", "old.db.lock"]
+    told = copied_to(old)
+    assert told is not None
+    assert parse_target(empty_postgres).shown in told[0]
+    assert copied_to(f"sqlite:///{new}") is None
+    assert copied_to(empty_postgres) is None
 
     def another(connection: sa.Connection) -> int:
         row = {"table_name": "t", "row_key": "k", "content": "c", "error": "e", "at": NOW}
