@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 from oddaemon.domain.cache import EntryFile
@@ -19,6 +20,8 @@ ALL, NONE, LARGEST = "all", "none", "largest"
 MAX_LENGTH = 65_536
 """Characters."""
 MAX_PARTS = 10_000
+MAX_LOOKS = 400_000
+"""Names times files: half a second. The last one may go beyond."""
 _MAX_INDEX_DIGITS = 9
 _RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?", re.ASCII)
 _SPLIT = re.compile(r"(?<!\\),")
@@ -48,10 +51,11 @@ def normalise(spec: str) -> str:
 
 def select(spec: str, files: Sequence[EntryFile]) -> frozenset[int]:
     """The indices of the files that `spec` names. Raises InvalidSelection for a number, a range or a name
-    with no file behind it."""
+    with no file behind it, and for more names than can be looked for among so many files."""
+    known = _Known(files)
     chosen: set[int] = set()
     for part in _SPLIT.split(normalise(spec)):
-        chosen |= _select_part(part, files)
+        chosen |= _select_part(part, known)
     return frozenset(chosen)
 
 
@@ -136,7 +140,32 @@ def _normal_part(part: str) -> str:
     return str(low) if low == high else f"{low}-{high}"
 
 
-def _select_part(part: str, files: Sequence[EntryFile]) -> set[int]:
+class _Known:
+    """The files, ready to be asked for many parts."""
+
+    def __init__(self, files: Sequence[EntryFile]) -> None:
+        self.files = files
+        self._indices = sorted(file.index for file in files)
+        self._looks = MAX_LOOKS
+
+    def between(self, low: int, high: int) -> set[int]:
+        found = self._indices[bisect_left(self._indices, low) : bisect_right(self._indices, high)]
+        self._count(len(found) // 16)
+        return set(found)
+
+    def named(self, part: str) -> set[int]:
+        self._count(len(self.files))
+        fits = matcher(part)
+        return {file.index for file in self.files if fits(file.path)}
+
+    def _count(self, looks: int) -> None:
+        if self._looks < 0:
+            raise _invalid(f"these are too many names and ranges to look for among {len(self.files)} files")
+        self._looks -= looks
+
+
+def _select_part(part: str, known: _Known) -> set[int]:
+    files = known.files
     if part == NONE:
         return set()
     if part == ALL:
@@ -146,20 +175,14 @@ def _select_part(part: str, files: Sequence[EntryFile]) -> set[int]:
             raise _invalid("there are no files to choose the largest of")
         return {max(files, key=lambda file: (-1 if file.size is None else file.size, -file.index)).index}
     if match := _RANGE.fullmatch(part):
-        low, high = int(match.group(1)), int(match.group(2) or match.group(1))
-        found = {file.index for file in files if low <= file.index <= high}
+        found = known.between(int(match.group(1)), int(match.group(2) or match.group(1)))
         # a file may be called by nothing but digits
-        if not found and not (found := _named(part, files)):
+        if not found and not (found := known.named(part)):
             raise _invalid(f"there is no file {part}; {_existing(files)}")
         return found
-    if not (found := _named(part, files)):
+    if not (found := known.named(part)):
         raise _invalid(f"no file matches {part!r}")
     return found
-
-
-def _named(part: str, files: Sequence[EntryFile]) -> set[int]:
-    fits = matcher(part)
-    return {file.index for file in files if fits(file.path)}
 
 
 def _existing(files: Sequence[EntryFile]) -> str:

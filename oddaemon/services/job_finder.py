@@ -13,7 +13,7 @@ from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Page, Query, Store, Transaction
 from oddaemon.services.job_views import JobViews
-from oddaemon.services.selectors import find, named, visible
+from oddaemon.services.selectors import check_bounds, find, named, visible
 from oddaemon.services.views import JobView, Selected
 
 OLD = timedelta(days=7)
@@ -87,6 +87,8 @@ class JobFinder:
             query = replace(self._query(who, filter, "id", 0, MAX_PAGE, True), limit=1_000_000, user_id=who.user_id)
             page = await self.store.read(lambda tx: tx.jobs.page(query))
             return [Selected(id=str(job.number), job=job) for job in page.rows]
+
+        check_bounds(ids)
 
         def work(tx: Transaction) -> Sequence[Selected]:
             answers: list[Selected] = []

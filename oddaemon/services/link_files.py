@@ -35,13 +35,13 @@ def chosen_files(job: Job, files: Sequence[EntryFile], wanted: Sequence[str]) ->
         if ready := [file for file in selected if file.ready]:
             return ready
         raise not_ready(job, f"none of its {len(selected)} files is")
-    indices: set[int] = set()
-    for text in wanted:
-        exact = {file.index for file in files if file.path == text}
-        try:
-            indices |= exact or select(text, files)
-        except InvalidSelection as error:
-            raise NotFound(error.message, hint=f"odctl files {job.number} shows what there is") from error
+    exact = {file.path: file.index for file in files}
+    indices = {exact[text] for text in wanted if text in exact}
+    others = [text for text in dict.fromkeys(wanted) if text not in exact]
+    try:
+        indices |= select(",".join(others), files) if others else frozenset()
+    except InvalidSelection as error:
+        raise NotFound(error.message, hint=f"odctl files {job.number} shows what there is") from error
     chosen = [file for file in files if file.index in indices]
     missing = [file for file in chosen if not file.ready]
     if not chosen:

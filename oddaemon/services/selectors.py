@@ -13,7 +13,8 @@ from oddaemon.domain.types import JobId
 from oddaemon.domain.user import Principal
 from oddaemon.ports.store import Transaction
 
-MAX_RANGE = 10_000
+MAX_NAMED = 10_000
+"""In one call."""
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _RANGE = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 _HASH = re.compile(r"[0-9a-fA-F]{40}")
@@ -40,7 +41,8 @@ def own(tx: Transaction, who: Principal, job_id: JobId) -> Job:
 def find(tx: Transaction, who: Principal, text: str) -> Found:
     """The caller's jobs that `text` names, and an error for each part that names none. A stranger's job looks exactly
     like one that does not exist."""
-    jobs: list[Job] = []
+    check_bounds([text])
+    jobs: dict[JobId, Job] = {}
     errors: list[tuple[str, OpenDebridError]] = []
     for part in [piece.strip() for piece in text.split(",")]:
         try:
@@ -49,10 +51,24 @@ def find(tx: Transaction, who: Principal, text: str) -> Found:
             errors.append((part, error))
             continue
         if found:
-            jobs += [job for job in found if job not in jobs]
+            jobs |= {job.id: job for job in found}
         else:
             errors.append((part, NotFound(f"there is no job {part[:80]!r}", hint="odctl ls shows your jobs")))
-    return Found(jobs=jobs, errors=errors)
+    return Found(jobs=list(jobs.values()), errors=errors)
+
+
+def check_bounds(texts: Sequence[str]) -> None:
+    """Raises InvalidArgument when one call names so many jobs, here or not, that looking for them keeps others from
+    reading."""
+    count = 0
+    for text in texts:
+        for part in text.split(","):
+            match = _RANGE.fullmatch(part.strip())
+            count += 1 if match is None else max(1, int(match[2]) - int(match[1]) + 1)
+            if count > MAX_NAMED:
+                raise InvalidArgument(
+                    f"more than {MAX_NAMED} jobs are named", field="id", hint="use a filter, or send them in parts"
+                )
 
 
 def named(tx: Transaction, who: Principal, text: str) -> Job:
@@ -76,7 +92,7 @@ def _of_part(tx: Transaction, who: Principal, part: str) -> Sequence[Job]:
         return tx.jobs.by_numbers([int(part)])
     if match := _RANGE.fullmatch(part):
         first, last_number = int(match[1]), int(match[2])
-        if first > last_number or last_number - first >= MAX_RANGE:
+        if first > last_number:
             raise InvalidArgument(f"{part!r} is not a range of jobs", field="id", hint="write 128-131")
         return tx.jobs.by_numbers(range(first, last_number + 1))
     if _HASH.fullmatch(part):

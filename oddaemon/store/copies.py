@@ -34,8 +34,8 @@ async def restore(location: str | Path, copy: str | Path, *, kept_in: Path | Non
 async def copy(source: str | Path, target: str | Path) -> Mapping[str, int]:
     """Moves a store that nobody uses from a SQLite file to PostgreSQL or back, whole or not at all; how many rows each
     table has. The source stays as it is; a file beside a SQLite store notes where its rows went. Raises StoreLocked
-    while a daemon uses either, AlreadyExists when the target is not empty, Conflict when the source has another revision
-    than this program's, StoreDamaged and StoreError."""
+    while a daemon uses either, AlreadyExists when the target is not empty, Conflict when the source is of another
+    revision than this program, StoreDamaged and StoreError."""
     return await asyncio.to_thread(_copy, source, target)
 
 

@@ -378,6 +378,18 @@ async def test_an_engine_that_forgets_is_told_again(tmp_path: Path) -> None:
         await home.until_state(view, DONE)
 
 
+async def test_one_call_names_a_bounded_number_of_jobs(tmp_path: Path) -> None:
+    async with house(tmp_path, queue_paused=True) as home:
+        view = await home.add(URL)
+        for ids in (["1-9999,1-9999"], ["1-9999"] * 2, ["1"] * 10_001, ["1-999999999"]):
+            with pytest.raises(InvalidArgument, match="more than 10000 jobs"):
+                await home.core.jobs.pick(home.admin, ids)
+        with pytest.raises(InvalidArgument, match="more than 10000 jobs"):
+            await home.core.jobs.get(home.admin, "1-9999,1-9999")
+        picked = await home.core.jobs.pick(home.admin, ["1-9000", "1,1"])
+        assert [one.job and one.job.id for one in picked] == [view.job.id] * 2
+
+
 async def test_a_stranger_sees_and_touches_nothing(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         maya = await home.user("maya")

@@ -41,7 +41,7 @@ async def test_links_of_every_kind_work_until_they_are_revoked(tmp_path: Path) -
         [once] = await maya.data("POST", f"{path}/link", status=201, json={"files": ["1"], "max_uses": 1})
         assert [(await fetch(once["url"])).status for _ in range(2)] == [200, 410]
         [bound] = await maya.data("POST", f"{path}/link", status=201, json={"files": ["1"], "address": "192.0.2.7"})
-        assert ((await fetch(bound["url"])).status, bound["address"]) == (410, "192.0.2.7")
+        assert ((await fetch(bound["url"])).status, bound["address"]) == (403, "192.0.2.7")
 
         listed = await maya.data("GET", f"/files/links?job={job['id']}")
         assert {link["id"] for link in [*made, one, archive, playlist, once, bound]} == {link["id"] for link in listed}

@@ -81,6 +81,15 @@ def test_largest_takes_the_first_of_equals_and_passes_over_unknown_sizes() -> No
         select("largest", [])
 
 
+def test_looking_for_names_is_bounded_and_numbers_are_not() -> None:
+    many = files_of(*(f"Episode {number}.mkv" for number in range(1, 10_001)))
+    assert len(select(",".join(str(number) for number in range(1, 10_001)), many)) == 10_000
+    assert len(select("1-10000,*.mkv,episode 7.mkv", many)) == 10_000
+    for endless in ((f"*{n}*" for n in range(5000)), (f"{n}-9999" for n in range(1, 5000))):
+        with pytest.raises(InvalidSelection, match="too many names"):
+            select(",".join(endless), many)
+
+
 def test_all_of_nothing_is_nothing() -> None:
     assert select("all", []) == frozenset()
 
