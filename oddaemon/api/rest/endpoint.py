@@ -52,8 +52,9 @@ class Endpoint:
             headers = self._limited(principal)
         path, query = path_of(request, route.path_model), query_of(request, route.query_model)
         given = headers_of(request, route.header_model)
+        body = await body_of(request, route, self.parts.large)
         call = Call(
-            parts=self.parts, path=path, query=query, body=await body_of(request, route), principal=principal,
+            parts=self.parts, path=path, query=query, body=body, principal=principal,
             address=request[ADDRESS], request_id=request[REQUEST_ID], request=request, headers=given,
         )  # fmt: skip
         response = self._response(request, await route.handler(call))

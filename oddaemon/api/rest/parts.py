@@ -78,5 +78,7 @@ class RestParts:
     limiter: Limiter = field(default_factory=Unlimited)
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the daemon shuts down: streams come to their end."""
+    large: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a large body is read."""
     observe: Callable[[str, str, int, float], None] = lambda route, method, status, seconds: None
     """Told of every request that was answered."""

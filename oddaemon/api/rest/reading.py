@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -13,6 +13,7 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import ValidationError
 
+from oddaemon.api.rest.counting import holds_more
 from oddaemon.api.rest.envelope import HttpCode, HttpProblem
 from oddaemon.api.rest.models import Form, Model, Nothing, Upload
 from oddaemon.api.rest.routes import JSON, Route
@@ -22,8 +23,20 @@ BODY_SECONDS = 60.0
 """For a body to arrive. One that trickles would hold its connection for ever."""
 MAX_TOLD = 20
 """Mistakes of one request that are told."""
+MAX_MISTAKES = 1000
+"""From more than so many none is told: each that is costs as much as a hundred that are counted."""
+MAX_NAME = 80
+"""Characters of a name that is not ours, which are told."""
+MAX_VALUES = 1 << 16
+"""Members and items of a body, on all levels together. No body that the models take has more."""
+MAX_PARTS = 1000
+"""Of a form."""
+LARGE = 1 << 15
+"""Bytes from which a body is read in a thread, one at a time: its parsers would keep everybody else waiting. What is
+smaller cannot hold so much."""
 _PART_BYTES = 200
 """What a part of a form costs beside its data: a form of a million empty parts is large, too."""
+_CLOSE = {"Connection": "close"}
 _LISTS = (list, tuple, set, frozenset)
 
 
@@ -68,8 +81,9 @@ def only_header(request: web.Request, name: str) -> str | None:
     return found[0] if found else None
 
 
-async def body_of(request: web.Request, route: Route) -> Model:
-    """JSON is taken strictly: "5" is no number. A route without a body passes over one."""
+async def body_of(request: web.Request, route: Route, large: asyncio.Lock) -> Model:
+    """JSON is taken strictly: "5" is no number. A route without a body passes over one. `large`: held while a large
+    body is read."""
     models, limit = route.bodies, route.max_body
     if not models:
         return _NOTHING
@@ -92,13 +106,15 @@ async def body_of(request: web.Request, route: Route) -> Model:
         async with asyncio.timeout(BODY_SECONDS):
             if issubclass(model, Form):
                 return _checked(model, await _form(request, model, limit))
-            return _from_json(model, await _read(request.content.readany, limit))
+            data = await _read(request.content.readany, limit)
     except TimeoutError:
-        raise HttpProblem(
-            408, HttpCode.TIMEOUT, "the request's body did not arrive in time", headers={"Connection": "close"}
-        ) from None
+        raise HttpProblem(408, HttpCode.TIMEOUT, "the request's body did not arrive in time", headers=_CLOSE) from None
     except (web.PayloadAccessError, HttpProcessingError, ValueError) as error:
-        raise HttpProblem(400, HttpCode.MALFORMED, "the request's body cannot be read") from error
+        raise _unreadable() from error
+    if len(data) <= LARGE:
+        return _from_json(model, data)
+    async with large:
+        return await asyncio.to_thread(_from_json, model, data)
 
 
 async def _read(chunks: Callable[[], Awaitable[bytes]], limit: int) -> bytes:
@@ -113,9 +129,12 @@ async def _read(chunks: Callable[[], Awaitable[bytes]], limit: int) -> bytes:
 
 async def _form(request: web.Request, model: type[Model], limit: int) -> Mapping[str, Any]:
     given: dict[str, Any] = {}
-    room = limit
+    room, count = limit, 0
     parts = await request.multipart()
     while part := await parts.next():
+        count += 1
+        if count > MAX_PARTS:
+            raise HttpProblem(413, HttpCode.TOO_LARGE, f"the form has more than {MAX_PARTS} parts", headers=_CLOSE)
         if not isinstance(part, BodyPartReader) or not part.name:
             raise HttpProblem(400, HttpCode.MALFORMED, "the form has a part without a name")
         data = await _read(part.read_chunk, room)
@@ -133,17 +152,27 @@ async def _form(request: web.Request, model: type[Model], limit: int) -> Mapping
 
 
 def _from_json(model: type[Model], data: bytes) -> Model:
+    if holds_more(data, MAX_VALUES):
+        raise HttpProblem(413, HttpCode.TOO_LARGE, f"the request's body holds more than {MAX_VALUES} values")
     _check_names(data)
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
-        if all(item["type"] != "int_type" for item in error.errors(include_url=False, include_input=False)):
+        if error.error_count() > MAX_MISTAKES or not _unlike_integers(error):
             raise refused(error) from None
     try:
         # by JSON Schema 5.0 is an integer, too
-        return model.model_validate_json(json.dumps(json.loads(data, parse_float=_whole)), strict=True)
+        text = json.dumps(json.loads(data, parse_float=_whole), ensure_ascii=False)
+        return model.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise refused(error) from None
+    except ValueError as error:
+        raise _unreadable() from error
+
+
+def _unlike_integers(error: ValidationError) -> bool:
+    """Whether some number is not the integer that it has to be."""
+    return any(item["type"] == "int_type" for item in error.errors(include_url=False, include_input=False))
 
 
 def _check_names(data: bytes) -> None:
@@ -154,11 +183,12 @@ def _check_names(data: bytes) -> None:
         seen: set[str] = set()
         for name, _ in members:
             if name in seen:
-                raise InvalidArgument(f"{name[:80]}: given more than once", field=name[:80])
+                raise InvalidArgument(f"{name[:MAX_NAME]}: given more than once", field=name[:MAX_NAME])
             seen.add(name)
 
     with contextlib.suppress(ValueError, RecursionError):
-        json.loads(data, object_pairs_hook=once)
+        # UTF-8 alone (RFC 8259 section 8.1): in another coding of the same bytes there may be more values
+        json.loads(data.decode(), object_pairs_hook=once)
 
 
 def _whole(text: str) -> float:
@@ -168,11 +198,13 @@ def _whole(text: str) -> float:
 
 def refused(error: ValidationError) -> InvalidArgument | HttpProblem:
     """What the models say, in our words."""
+    if (count := error.error_count()) > MAX_MISTAKES:
+        return InvalidArgument(f"there are {count} mistakes, too many to tell", hint="/api/v1/docs shows what it takes")
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if any(item["type"] == "json_invalid" for item in found):
         why = found[0]["msg"].removeprefix("Invalid JSON: ")
         return HttpProblem(400, HttpCode.MALFORMED, f"the body is no JSON: {why}")
-    told = [{"field": ".".join(map(str, item["loc"])), "message": _sentence(item["msg"])} for item in found[:MAX_TOLD]]
+    told = [{"field": _place(item["loc"]), "message": _sentence(item["msg"])} for item in found[:MAX_TOLD]]
     first = told[0]
     text = f"{first['field']}: {first['message']}" if first["field"] else first["message"]
     return InvalidArgument(text, field=first["field"], errors=told)
@@ -196,15 +228,22 @@ def _holds_list(annotation: Any) -> bool:
     return (get_origin(annotation) or annotation) in _LISTS
 
 
+def _place(names: Iterable[int | str]) -> str:
+    return ".".join(str(name)[:MAX_NAME] for name in names)
+
+
 def _sentence(message: str) -> str:
     text = message.removeprefix("Value error, ").replace("Input should be", "should be")
     return {"Extra inputs are not permitted": "there is no such field", "Field required": "is missing"}.get(text, text)
 
 
+def _unreadable() -> HttpProblem:
+    return HttpProblem(400, HttpCode.MALFORMED, "the request's body cannot be read")
+
+
 def _too_large(limit: int) -> HttpProblem:
     return HttpProblem(
-        413, HttpCode.TOO_LARGE, f"the request's body is larger than the {limit} bytes allowed here",
-        headers={"Connection": "close"},
+        413, HttpCode.TOO_LARGE, f"the request's body is larger than the {limit} bytes allowed here", headers=_CLOSE
     )  # fmt: skip
 
 

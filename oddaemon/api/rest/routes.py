@@ -37,6 +37,8 @@ JSON = "application/json"
 FORM = "multipart/form-data"
 MAX_BODY = 1 << 20
 """Bytes of a request's body, where the route does not say otherwise."""
+MAX_PUBLIC_BODY = 16 << 10
+"""Of one that anybody may send."""
 
 
 class Public(Enum):
@@ -159,7 +161,7 @@ class Routes:
 
     def __call__(
         self, method: str, path: str, *, needs: Needs, summary: str, status: int = 0,
-        errors: Sequence[type[OpenDebridError]] = (), max_body: int = MAX_BODY, produces: str = JSON,
+        errors: Sequence[type[OpenDebridError]] = (), max_body: int | None = None, produces: str = JSON,
         headers: type[Model] = Nothing, other_statuses: Sequence[int] = (),
     ) -> Callable[[Callable[[Call[PathT, QueryT, BodyT]], Awaitable[T]]], Callable[[Call[PathT, QueryT, BodyT]], Awaitable[T]]]:  # noqa: E501  # fmt: skip
         """`status`: of success; by default 200, or 204 for an answer without data."""
@@ -174,12 +176,13 @@ class Routes:
                 raise TypeError(f"{handler.__qualname__}: its one argument is a Call[path, query, body]")
             path_model, query_model, body = get_args(call)
             shape, data = _shape(answer)
+            most = (MAX_PUBLIC_BODY if needs is PUBLIC else MAX_BODY) if max_body is None else max_body
             self._all.append(
                 Route(
                     method=method, path=self._prefix + path, name=handler.__name__, tag=self._tag, summary=summary,
                     description=" ".join((handler.__doc__ or "").split()), needs=needs, path_model=path_model,
                     query_model=query_model, header_model=headers, bodies=_bodies(body), shape=shape, data=data,
-                    status=status or (204 if shape is Shape.EMPTY else 200), errors=errors, max_body=max_body,
+                    status=status or (204 if shape is Shape.EMPTY else 200), errors=errors, max_body=most,
                     other_statuses=other_statuses, produces=produces, handler=handler,
                 )
             )  # fmt: skip
