@@ -1,11 +1,13 @@
 """What people prove themselves with, as the store keeps it, and how its secrets are written.
 
-A secret is 256 random bits behind the id of its row: `odk_<id as 32 hex digits>_<43 characters>`. Only its SHA-256 is
-stored. That is enough for what nobody can guess; passwords, which people choose, need `services.passwords`.
+A secret is 256 bits behind the id of its row: `odk_<id as 32 hex digits>_<43 characters>`. They are random, but for
+half of those of a refresh token. Only its SHA-256 is stored. That is enough for what nobody can guess; passwords, which
+people choose, need `services.passwords`.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -24,6 +26,7 @@ SessionId = NewType("SessionId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 
 SECRET_BYTES = 32
+_NONCE_BYTES = 16
 _FORM = re.compile(r"(od[kri])_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 
 
@@ -108,6 +111,23 @@ class Secret:
 
 def new_secret(prefix: Prefix, id: UUID) -> Secret:
     return Secret(prefix=prefix, id=id, text=secrets.token_urlsafe(SECRET_BYTES))
+
+
+def new_refresh_token(key: bytes, id: SessionId) -> Secret:
+    """128 random bits and a tag by which it is known again when it is old: only the newest one's digest is stored."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    written = base64.urlsafe_b64encode(nonce + _refresh_tag(key, id, nonce)).rstrip(b"=").decode()
+    return Secret(prefix=Prefix.REFRESH_TOKEN, id=id, text=written)
+
+
+def is_ours(key: bytes, token: Secret) -> bool:
+    """Whether `new_refresh_token` made it, with this key."""
+    raw = base64.urlsafe_b64decode(f"{token.text}=")
+    return hmac.compare_digest(_refresh_tag(key, token.id, raw[:_NONCE_BYTES]), raw[_NONCE_BYTES:])
+
+
+def _refresh_tag(key: bytes, id: UUID, nonce: bytes) -> bytes:
+    return hmac.digest(key, b"refresh" + id.bytes + nonce, "sha256")[: SECRET_BYTES - _NONCE_BYTES]
 
 
 def parse_secret(prefix: Prefix, text: str) -> Secret | None:

@@ -14,7 +14,8 @@ from oddaemon.domain.credentials import (
     Session,
     SessionId,
     Tokens,
-    new_secret,
+    is_ours,
+    new_refresh_token,
     parse_secret,
     same_digest,
 )
@@ -165,7 +166,7 @@ class Sessions(AccountBase):
         now = self.clock.now()
         session_id = ids.new_session_id()
         facts = {"address": address or "socket"}
-        refresh = new_secret(Prefix.REFRESH_TOKEN, session_id)
+        refresh = new_refresh_token(await self._signing_key(), session_id)
 
         def work(tx: Transaction) -> bool:
             found = None if user is None else tx.users.get(user.id)
@@ -196,13 +197,16 @@ class Sessions(AccountBase):
             raise Unauthenticated("this is no refresh token", hint="log in again")
         now = self.clock.now()
         session_id = SessionId(parsed.id)
-        fresh = new_secret(Prefix.REFRESH_TOKEN, session_id)
+        key = await self._signing_key()
+        fresh = new_refresh_token(key, session_id)
 
         def work(tx: Transaction) -> tuple[UserId | None, tuple[()]]:
             session = tx.sessions.get(session_id)
             if session is None or session.expires_at <= now:
                 return None, ()
             if not same_digest(session.digest, parsed.digest):
+                if not is_ours(key, parsed):
+                    return None, ()  # made up by somebody who knows the session's id
                 tx.sessions.delete(session_id)
                 tx.events.add(LoggedOut(at=now, user_id=session.user_id, data={"reason": "reuse"}))
                 return None, ()

@@ -177,6 +177,16 @@ async def test_an_old_refresh_token_ends_the_session(desk: Office) -> None:
     await desk.accounts.by_access_token(other.access_token)
 
 
+async def test_a_made_up_refresh_token_ends_nothing(desk: Office) -> None:
+    await desk.user("ann")
+    tokens = await desk.accounts.login("ann", PASSWORD, address=HOME)
+    token = tokens.refresh_token
+    for made_up in (token[:-43] + "A" * 43, token[:-5] + "".join(reversed(token[-5:]))):
+        await refused(desk.accounts.refresh(made_up), Unauthenticated)
+    await desk.accounts.by_access_token(tokens.access_token)
+    await desk.accounts.refresh(token)
+
+
 async def test_a_refresh_token_is_good_once_however_many_use_it_at_once(desk: Office) -> None:
     await desk.user("ann")
     tokens = await desk.accounts.login("ann", PASSWORD, address=HOME)
