@@ -13,7 +13,7 @@ from oddaemon.domain.user import Principal, Role, Scope, User, UserLimits
 from oddaemon.services.grants import OpenInvitation
 from oddaemon.services.standing import Ended
 from oddaemon.services.views import UsageView
-from oddaemon.wire.messages import clean, stamp
+from oddaemon.wire.values import clean, stamp
 
 LIMITS = tuple(field.name for field in fields(UserLimits))
 

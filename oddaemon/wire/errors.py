@@ -14,7 +14,7 @@ from odproto.gen.opendebrid.common import v1 as common
 
 from oddaemon.domain import errors as e
 from oddaemon.domain.failure import Failure, Retry
-from oddaemon.wire.messages import clean
+from oddaemon.wire.values import clean
 
 
 @dataclass(frozen=True, slots=True)

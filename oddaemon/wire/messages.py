@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import fields
-from datetime import UTC, datetime
 
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as control
@@ -34,12 +32,7 @@ from oddaemon.services.views import (
     SettingView,
     StatusView,
 )
-
-_CONTROL = dict.fromkeys((*range(32), 127, *range(128, 160), 8232, 8233), " ")
-_BIDI = dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
-_UINT32 = 2**32 - 1
-_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
-_CLEAN: Mapping[int, str | None] = {**_CONTROL, **_BIDI, **_SURROGATES}
+from oddaemon.wire.values import UINT32, clean, count, eta, stamp
 
 _STATES = {
     JobState.QUEUED: common.JobState.QUEUED,
@@ -49,29 +42,6 @@ _STATES = {
     JobState.CANCELLED: common.JobState.CANCELLED,
 }
 _HOLDS = {Hold.NONE: common.Hold.NONE, Hold.USER: common.Hold.USER, Hold.DISK: common.Hold.DISK}
-
-
-def clean(text: str | None) -> str:
-    """Text from outside, fit for a terminal: control characters become spaces, bidirectional ones go, and what cannot
-    be encoded is replaced."""
-    if not text:
-        return ""
-    return text if text.isascii() and text.isprintable() else text.translate(_CLEAN)
-
-
-def count(figure: float | None, most: int = 2**63 - 1) -> int | None:
-    """A figure from an engine, as a field without a sign can hold it; None: it is not known."""
-    if figure is None or not math.isfinite(figure):
-        return None
-    return min(max(int(figure), 0), most)
-
-
-def _eta(seconds: float | None) -> float | None:
-    return None if seconds is None or not math.isfinite(seconds) or seconds < 0 else seconds
-
-
-def stamp(at: datetime | None) -> datetime | None:
-    return None if at is None else at.astimezone(UTC)
 
 
 def reason_message(reason: Reason | None) -> common.Reason | None:
@@ -114,9 +84,9 @@ def job_message(view: JobView) -> common.Job:
         done=count(max(job.done, live.done)) or 0,
         rate_down=(count(live.rate_down) or 0) if running else 0,
         rate_up=count(live.rate_up) or 0,
-        eta_s=_eta(live.eta) if running else None,
-        seeders=count(live.seeders, _UINT32),
-        peers=count(live.peers, _UINT32),
+        eta_s=eta(live.eta) if running else None,
+        seeders=count(live.seeders, UINT32),
+        peers=count(live.peers, UINT32),
         files_total=job.files_total,
         files_selected=job.files_selected,
         priority=job.priority,
@@ -202,8 +172,8 @@ def format_message(found: MediaFormat) -> control.Format:
         size=count(found.size),
         video_codec=clean(found.video_codec),
         audio_codec=clean(found.audio_codec),
-        width=count(found.width, _UINT32),
-        height=count(found.height, _UINT32),
+        width=count(found.width, UINT32),
+        height=count(found.height, UINT32),
         bitrate_kbps=found.bitrate_kbps,
     )
 

@@ -14,6 +14,7 @@ from oddaemon.domain.types import Bytes, Seconds
 from oddaemon.services.views import CleanupResult, SettingView
 from oddaemon.wire import messages as wire
 from oddaemon.wire.errors import to_message
+from oddaemon.wire.values import clean
 
 
 class AdminService(UserCalls):
@@ -64,7 +65,7 @@ class AdminService(UserCalls):
         found = await self._parts.diagnose()
         return pb.DiagnoseResponse(
             checks=[
-                pb.Check(check=one.check, status=one.status, detail=wire.clean(one.detail), hint=one.hint, fix=one.fix)
+                pb.Check(check=one.check, status=one.status, detail=clean(one.detail), hint=one.hint, fix=one.fix)
                 for one in found
             ]
         )

@@ -20,7 +20,7 @@ from oddaemon.domain.errors import (
     Unauthenticated,
 )
 from oddaemon.domain.user import Scope
-from oddaemon.wire.messages import clean
+from oddaemon.wire.values import clean
 
 route = Routes("accounts", prefix="/api/v1/auth")
 

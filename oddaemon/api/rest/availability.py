@@ -12,7 +12,7 @@ from oddaemon.api.rest.models import Model, Nothing, Problem
 from oddaemon.api.rest.routes import Call, Routes
 from oddaemon.domain.user import Scope
 from oddaemon.services.availability import MOST_SOURCES, Availability
-from oddaemon.wire.messages import clean
+from oddaemon.wire.values import clean
 
 route = Routes("availability")
 

@@ -12,7 +12,7 @@ from oddaemon.api.rest.users import UserPath
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.user import Role, Scope
 from oddaemon.services.views import UsageView
-from oddaemon.wire.messages import clean
+from oddaemon.wire.values import clean
 
 route = Routes("usage")
 

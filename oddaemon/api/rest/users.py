@@ -14,7 +14,7 @@ from oddaemon.domain import user as domain
 from oddaemon.domain.errors import AlreadyExists, Conflict, LimitExceeded, NotFound
 from oddaemon.domain.types import Seconds
 from oddaemon.domain.user import Role
-from oddaemon.wire.messages import clean
+from oddaemon.wire.values import clean
 
 route = Routes("users", prefix="/api/v1/admin")
 
