@@ -14,21 +14,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 from odctl.client.errors import FAILURE, REFUSED, UNREACHABLE, OdctlError
+from odctl.client.http_get import CHUNK, TRIES, Request, asked_wait, check_day, is_network
 from odctl.client.models import Link
 from odctl.client.placing import META, PART, open_parent
 
-CHUNK = 256 << 10
-NETWORK_SECONDS = 60.0
-LONG_WAIT = 300
-"""Seconds after which it is better to say so than to wait."""
-TRIES = 6
-"""In a row without a byte."""
 MINTS = 3
 """New links for one file without a byte between them."""
-REDIRECTS = 5
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
 
 
@@ -218,7 +211,7 @@ class _Transfer:
                     isinstance(error, OSError)
                     and error.errno is not None
                     and not isinstance(error, (ConnectionError, TimeoutError))
-                    and not _is_network(error)
+                    and not is_network(error)
                 ):
                     raise
                 status, retry_after, finished = 0, 0.0, False
@@ -255,14 +248,14 @@ class _Transfer:
         headers = {"Accept-Encoding": "identity", "User-Agent": "odctl"}
         if at and etag:
             headers |= {"Range": f"bytes={at}-", "If-Range": etag}
-        with contextlib.closing(_Request(self.link.url, headers)) as request:
+        with contextlib.closing(Request(self.link.url, headers)) as request:
             answer = request.answer
             if answer.status == 416:
                 part.truncate(0)
                 return 416, 0.0, None, False
-            _check_day(answer)
+            check_day(answer)
             if answer.status not in (200, 206):
-                return answer.status, _retry_after(answer), etag, False
+                return answer.status, asked_wait(answer), etag, False
             if answer.status == 206:
                 match = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
                 if match is None or int(match[1]) != at:
@@ -329,107 +322,3 @@ class _Transfer:
                 hint="fetch it again, with --overwrite if it is an older file",
             )
         return found.hexdigest()
-
-
-def stream_to(link: Link, mint: Callable[[], Link], write: Callable[[bytes], object]) -> int:
-    """The whole file to a pipe, asked for again from where it was when the connection breaks. The bytes written.
-    Raises OdctlError, and what `write` raises."""
-    sent, tries, etag = 0, 0, None
-    while True:
-        headers = {"Accept-Encoding": "identity", "User-Agent": "odctl"}
-        if sent:
-            headers |= {"Range": f"bytes={sent}-", **({"If-Range": etag} if etag else {})}
-        try:
-            request = _Request(link.url, headers)
-        except (OSError, http.client.HTTPException) as error:
-            tries, problem = tries + 1, str(error)
-        else:
-            with contextlib.closing(request):
-                status = request.answer.status
-                _check_day(request.answer)
-                if status in (401, 403, 410):
-                    link, tries, problem = mint(), tries + 1, f"the file server answered {status}"
-                elif status == (206 if sent else 200):
-                    etag, before = request.answer.headers.get("ETag"), sent
-                    problem = "the connection broke"
-                    while chunk := _read(request.answer):
-                        write(chunk)
-                        sent += len(chunk)
-                    if link.size is None or sent >= link.size:
-                        return sent
-                    tries = 0 if sent > before else tries + 1
-                elif sent and status == 200:
-                    raise OdctlError("the file changed while it was read", code="CONFLICT", exit_code=REFUSED)
-                elif status < 500 and status not in (408, 429):
-                    raise OdctlError(f"the file server answered {status}", code="ERROR", exit_code=FAILURE)
-                else:
-                    tries, problem = tries + 1, f"the file server answered {status}"
-        if tries > TRIES:
-            raise OdctlError(f"cannot fetch it: {problem}", code="UNAVAILABLE", exit_code=UNREACHABLE)
-        time.sleep(min(0.25 * 2**tries, 10.0))
-
-
-def _read(answer: http.client.HTTPResponse) -> bytes:
-    try:
-        return answer.read1(CHUNK)
-    except (OSError, http.client.HTTPException):
-        return b""
-
-
-class _Request:
-    """A GET whose redirects, http and https only, have been followed. Raises OSError, HTTPException, OdctlError."""
-
-    def __init__(self, url: str, headers: dict[str, str]) -> None:
-        for _ in range(REDIRECTS + 1):
-            self._connection = _connect(url)
-            try:
-                parts = urlsplit(url)
-                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-                self._connection.request("GET", target, headers=headers)
-                self.answer = self._connection.getresponse()
-            except BaseException:
-                self._connection.close()
-                raise
-            where = self.answer.headers.get("Location")
-            if self.answer.status not in (301, 302, 303, 307, 308) or not where:
-                return
-            self._connection.close()
-            url = urljoin(url, where)
-        raise OdctlError("the file server redirects without end", code="ERROR", exit_code=FAILURE)
-
-    def close(self) -> None:
-        self.answer.close()
-        self._connection.close()
-
-
-def _connect(url: str) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise OdctlError("the link is no http or https URL", code="ERROR", exit_code=FAILURE)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname, parts.port, timeout=NETWORK_SECONDS)
-
-
-def _check_day(answer: http.client.HTTPResponse) -> None:
-    """Raises OdctlError where waiting is for hours: what the user's links may give in a day is used up."""
-    value = answer.headers.get("Retry-After", "")
-    if answer.status == 429 and value.isascii() and value.isdigit() and int(value) > LONG_WAIT:
-        said = answer.read(500).decode("utf-8", "replace").strip()
-        raise OdctlError(
-            said or "the file server wants to be left alone", code="LIMIT_EXCEEDED", exit_code=REFUSED,
-            hint=f"fetch it again in {int(value) // 3600} h {int(value) % 3600 // 60} min; what came is kept",
-        )  # fmt: skip
-
-
-def _retry_after(answer: http.client.HTTPResponse) -> float:
-    value = answer.headers.get("Retry-After", "")
-    return min(float(value), 60.0) if value.isascii() and value.isdigit() else 0.0
-
-
-def _is_network(error: OSError) -> bool:
-    import errno
-    import socket
-    import ssl
-
-    codes = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL}
-    return isinstance(error, (socket.gaierror, ssl.SSLError)) or error.errno in codes

@@ -16,8 +16,9 @@ from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
 from odctl.client.errors import OdctlError
-from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch, stream_to
+from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch
 from odctl.client.models import Link
+from odctl.client.pipe import stream_to
 from tests.support.fake_control import COMPLETED, FakeDaemon, job
 from tests.support.odctl_shell import Shell
 

@@ -21,8 +21,9 @@ from odctl.cli.picking import matches
 from odctl.cli.progress import FetchProgress, check_mode
 from odctl.cli.text import clean, parse_size, percent
 from odctl.client.errors import OdctlError, UsageError
-from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch, stream_to
+from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch
 from odctl.client.models import File, Job, Link
+from odctl.client.pipe import stream_to
 from odctl.client.placing import place
 
 if TYPE_CHECKING:
