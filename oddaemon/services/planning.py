@@ -122,6 +122,8 @@ class Planner:
         self, claims: Sequence[ClaimRow], over: Mapping[JobId, Reason], limits: Limits
     ) -> bool:
         """Jobs that wait for more room than their user may ever have. Whether there were some."""
+        if not over:
+            return False
         there = {found.entry_id: found.done for found in self.view.replicas.values()}
         asked = [
             claim.job_id for claim in claims

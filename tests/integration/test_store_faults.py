@@ -381,21 +381,25 @@ async def test_names_that_no_database_holds(store: SqlStore, name: str) -> None:
 
 
 async def test_what_was_answered_survives_kill_9(path: Path) -> None:
-    """The answers are on a pipe before the next add begins: after the kill at a random moment, each is in the store,
+    await survives_kills(path, kills=5, adds=120)
+
+
+async def survives_kills(place: str | Path, *, kills: int, adds: int) -> None:
+    """The answers are on a pipe before the next add begins: after each kill at a random moment, each is in the store,
     with at most the one more that was being answered."""
     answered = 0
-    command = [sys.executable, "-c", KILLED_PROGRAM, str(path)]
-    for _ in range(5):
+    command = [sys.executable, "-c", KILLED_PROGRAM, str(place)]
+    for _ in range(kills):
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT) as child:
             try:
                 assert child.stdout is not None
-                for _ in range(random.randint(1, 120)):
+                for _ in range(random.randint(1, adds)):
                     answered = int(await asyncio.to_thread(child.stdout.readline))
             finally:
                 child.send_signal(signal.SIGKILL)
             for line in child.stdout.read().splitlines():
                 answered = int(line)
-        store = await open_store(path)
+        store = await open_store(place)
         try:
             page = await store.read(lambda tx: tx.jobs.page(Query(limit=10_000)))
             assert [job.number for job in page.rows] == list(range(1, page.total + 1))

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -25,10 +20,8 @@ from oddaemon.store.migrate import open_store
 from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.store_contract import bump
 from oddaemon.testing.store_samples import NOW, a_full_job, a_job, a_replica, a_user, an_entry
-from tests.integration.test_store_faults import KILLED_PROGRAM
+from tests.integration.test_store_faults import survives_kills
 from tests.support.wait import until
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -162,24 +155,4 @@ async def test_errors_tell_no_values(store: SqlStore) -> None:
 
 
 async def test_what_was_answered_survives_kill_9(postgres: str) -> None:
-    answered = 0
-    command = [sys.executable, "-c", KILLED_PROGRAM, postgres]
-    for _ in range(2):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT) as child:
-            try:
-                assert child.stdout is not None
-                for _ in range(random.randint(1, 30)):
-                    answered = int(await asyncio.to_thread(child.stdout.readline))
-            finally:
-                child.send_signal(signal.SIGKILL)
-            for line in child.stdout.read().splitlines():
-                answered = int(line)
-        store = await open_store(postgres)
-        try:
-            page = await store.read(lambda tx: tx.jobs.page(Query(limit=10_000)))
-            assert [job.number for job in page.rows] == list(range(1, page.total + 1))
-            assert page.total in (answered, answered + 1)
-            events = await store.read(lambda tx: tx.events.after(0, limit=10_000))
-            assert [event.job_id for event in events] == [job.id for job in page.rows]
-        finally:
-            await store.close()
+    await survives_kills(postgres, kills=2, adds=30)

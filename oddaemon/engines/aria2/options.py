@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from oddaemon.domain.errors import InvalidOption, InvalidSource
+from oddaemon.domain.option_reading import Reader, read_options
 from oddaemon.domain.url import parse_url
 from oddaemon.ports.engine import OptionSpec
 
@@ -33,8 +34,7 @@ _OURS = frozenset({
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     spec: OptionSpec
-    read: Callable[[str], str]
-    """The normal form; raises ValueError whose text says what is allowed."""
+    read: Reader
 
 
 def _number(lowest: int, highest: int) -> Callable[[str], str]:
@@ -154,25 +154,12 @@ _KNOWN: Mapping[str, _Known] = {
 }
 
 SPECS = tuple(known.spec for known in _KNOWN.values())
+_READERS = {name: known.read for name, known in _KNOWN.items()}
 
 
 def validate(options: Mapping[str, str]) -> Mapping[str, str]:
     """The options in normal form. Raises InvalidOption naming the option, why, and what is allowed."""
-    normal: dict[str, str] = {}
-    for name, value in options.items():
-        known = _KNOWN.get(name)
-        if known is None:
-            shown = name[:60] if name.isprintable() else ascii(name[:60])
-            raise InvalidOption(
-                f"aria2 takes no option {shown!r}", field=shown, hint="it takes: " + ", ".join(sorted(_KNOWN))
-            )
-        try:
-            normal[name] = known.read(value)
-        except ValueError as error:
-            # the value itself is not repeated: it may be a password
-            raise InvalidOption(
-                f"the option {name!r} does not take this value", field=name, hint=f"it takes {error}"
-            ) from error
+    normal = read_options(options, _READERS, "aria2")
     if "http-password" in normal and "http-user" not in normal:
         raise InvalidOption("'http-password' needs 'http-user'", field="http-password", hint="give both")
     return normal

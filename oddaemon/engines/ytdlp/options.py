@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from oddaemon.domain.errors import InvalidOption, InvalidSource
+from oddaemon.domain.option_reading import Reader, read_options
 from oddaemon.domain.url import parse_url
 from oddaemon.ports.engine import OptionSpec
 
@@ -151,8 +152,7 @@ def _cookies(text: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
     spec: OptionSpec
-    read: Callable[[str], str]
-    """The normal form; raises ValueError whose text says what is allowed."""
+    read: Reader
 
 
 def _known(
@@ -200,26 +200,13 @@ _KNOWN: Mapping[str, _Known] = {
 }  # fmt: skip
 
 SPECS = tuple(known.spec for known in _KNOWN.values())
+_READERS = {name: known.read for name, known in _KNOWN.items()}
 _MARKS = {"audio-only", "embed-subtitles", "no-playlist"}
 
 
 def validate(options: Mapping[str, str]) -> Mapping[str, str]:
     """The options in normal form. Raises InvalidOption naming the option, why, and what is allowed."""
-    normal: dict[str, str] = {}
-    for name, value in options.items():
-        known = _KNOWN.get(name)
-        if known is None:
-            shown = name[:60] if name.isprintable() else ascii(name[:60])
-            raise InvalidOption(
-                f"yt-dlp takes no option {shown!r} here", field=shown, hint="it takes: " + ", ".join(sorted(_KNOWN))
-            )
-        try:
-            normal[name] = known.read(value)
-        except ValueError as error:
-            # the value itself is not repeated: it may be a password
-            raise InvalidOption(
-                f"the option {name!r} does not take this value", field=name, hint=f"it takes {error}"
-            ) from error
+    normal = read_options(options, _READERS, "yt-dlp")
     if "password" in normal and "username" not in normal:
         raise InvalidOption("'password' needs 'username'", field="password", hint="give both")
     return normal
