@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from odctl.client import convert
+from odctl.client.channel import Calls
 from odctl.client.credentials import Credential
 from odctl.client.models import REVOKED, ApiKey, Identity, Invitation, Session, Usage, User
 from odctl.client.protocol import Message, wire
 
 LIMITS = ("running", "jobs", "storage", "served_per_day", "requests_per_minute")
 
-Ask = Callable[[Any, str, Message], Awaitable[Any]]
-"""A call on a stub: its name, its request."""
-
 
 class Accounts:
     """Part of a DaemonClient. Every method raises OdctlError."""
 
-    def __init__(self, ask: Ask, own: wire.AccountServiceStub, admin: wire.AdminServiceStub) -> None:
-        self._ask = ask
-        self._own = own
-        self._admin = admin
+    def __init__(self, calls: Calls) -> None:
+        self._ask = calls.ask
+        self._own = calls.accounts
+        self._admin = calls.admin
 
     # Oneself
 

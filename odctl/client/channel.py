@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from grpclib.client import Channel
 from grpclib.config import Configuration
@@ -16,8 +17,9 @@ from odproto.error_codes import ERROR_METADATA_KEY
 
 from odctl.client import convert
 from odctl.client.errors import TIMEOUT, ConnectionLost, OdctlError, exit_of
-from odctl.client.protocol import common
+from odctl.client.protocol import Message, common, wire
 
+DEADLINE_SECONDS = 30.0
 KEEPALIVE_SECONDS = 10.0
 KEEPALIVE_TIMEOUT_SECONDS = 5.0
 
@@ -45,6 +47,30 @@ async def _remember(event: RecvTrailingMetadata) -> None:
     # runs in the task of the call, so that the call sees what it sets
     value = event.metadata.get(ERROR_METADATA_KEY)
     _error.set(value if isinstance(value, bytes) else None)
+
+
+class Calls:
+    """Calls on a daemon's services. `timeout` replaces every call's own deadline. `tell` is told how long each took."""
+
+    def __init__(
+        self, channel: Channel, *, timeout: float | None = None, tell: Callable[[str], None] | None = None
+    ) -> None:
+        self.control = wire.ControlServiceStub(channel)
+        self.admin = wire.AdminServiceStub(channel)
+        self.accounts = wire.AccountServiceStub(channel)
+        self._timeout = timeout
+        self._tell = tell
+
+    async def ask(self, stub: Any, name: str, request: Message, seconds: float = DEADLINE_SECONDS) -> Any:
+        """The answer to the call `name` on one of the stubs. Raises OdctlError."""
+        limit = self._timeout or seconds
+        began = time.perf_counter()
+        try:
+            with failures(name.replace("_", " "), limit):
+                return await getattr(stub, name)(request, timeout=limit)
+        finally:
+            if self._tell is not None:
+                self._tell(f"{name.replace('_', ' ')}: {(time.perf_counter() - began) * 1000:.1f} ms")
 
 
 @contextmanager

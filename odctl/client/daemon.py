@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,18 +16,19 @@ from odctl import __version__
 from odctl.client import convert
 from odctl.client.accounts import Accounts
 from odctl.client.bearer import Bearer
-from odctl.client.channel import failures, guarded, open_channel
+from odctl.client.cache import Cache
+from odctl.client.channel import Calls, failures, guarded, open_channel
 from odctl.client.credentials import Credential, Keyring
 from odctl.client.endpoints import Choice, find_socket
 from odctl.client.errors import REFUSED, OdctlError
-from odctl.client.models import Detail, Event, File, Hello, Job, Link, MintedLink, Outcome
+from odctl.client.files import Files
+from odctl.client.models import Detail, Event, Hello, Job, Outcome
 from odctl.client.protocol import Message, wire
+from odctl.client.upkeep import Upkeep
 
-DEADLINE_SECONDS = 30.0
 ADD_BATCH = 200
 ADD_BYTES = 8 << 20
 PAGE = 200
-FILES_PAGE = 1000
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
@@ -65,14 +65,17 @@ class DaemonClient:
     ) -> None:
         self.path: Path = find_socket(choice)
         self.source = choice.source
-        self.timeout = timeout
         self._tell = tell
         self._channel = open_channel(self.path)
-        self._control = wire.ControlServiceStub(self._channel)
-        self._admin = wire.AdminServiceStub(self._channel)
+        calls = Calls(self._channel, timeout=timeout, tell=tell)
+        self._ask = calls.ask
+        self._control = calls.control
         self._bearer = Bearer(self._channel, keyring, self.endpoint, anonymous=anonymous)
         self._anonymous = anonymous
-        self.accounts = Accounts(self._ask, wire.AccountServiceStub(self._channel), self._admin)
+        self.accounts = Accounts(calls)
+        self.files = Files(calls)
+        self.cache = Cache(calls)
+        self.upkeep = Upkeep(calls)
         self.hello_answer: Hello | None = None
 
     async def __aenter__(self) -> DaemonClient:
@@ -106,31 +109,16 @@ class DaemonClient:
         """What comes from here on is called with this one."""
         self._bearer.credential = credential
 
-    async def _call(
-        self, name: str, request: Message, seconds: float = DEADLINE_SECONDS, *, admin: bool = False
-    ) -> Any:
-        return await self._ask(self._admin if admin else self._control, name, request, seconds)
-
-    async def _ask(self, stub: Any, name: str, request: Message, seconds: float = DEADLINE_SECONDS) -> Any:
-        limit = self.timeout or seconds
-        began = time.perf_counter()
-        try:
-            with failures(name.replace("_", " "), limit):
-                return await getattr(stub, name)(request, timeout=limit)
-        finally:
-            if self._tell is not None:
-                self._tell(f"{name.replace('_', ' ')}: {(time.perf_counter() - began) * 1000:.1f} ms")
-
     async def hello(self) -> Hello:
         """Raises OdctlError with exit 9 for a daemon that speaks another major version of the protocol."""
         request = wire.HelloRequest(client_version=__version__, api_major=API_MAJOR, api_minor=API_MINOR)
         with self._bearer.explained():
             try:
-                told = await self._call("hello", request)
+                told = await self._ask(self._control, "hello", request)
             except OdctlError as error:
                 if not await self._bearer.renewed(error):
                     raise
-                told = await self._call("hello", request)
+                told = await self._ask(self._control, "hello", request)
         answer = convert.hello(told)
         if answer.api_major != API_MAJOR:
             raise OdctlError(
@@ -150,7 +138,7 @@ class DaemonClient:
         return answer
 
     async def status(self) -> dict[str, Any]:
-        answer: wire.GetStatusResponse = await self._call("get_status", wire.GetStatusRequest())
+        answer: wire.GetStatusResponse = await self._ask(self._control, "get_status", wire.GetStatusRequest())
         hello = self.hello_answer
         warnings: Sequence[Any] = answer.warnings
         return {
@@ -180,7 +168,7 @@ class DaemonClient:
         found: list[Outcome] = []
         for batch in _batches(items):
             request = wire.AddJobsRequest(items=[wire.AddItem(**item) for item in batch], dry_run=dry_run)
-            answer: wire.AddJobsResponse = await self._call("add_jobs", request)
+            answer: wire.AddJobsResponse = await self._ask(self._control, "add_jobs", request)
             found += [convert.outcome(result) for result in answer.results]
         return found
 
@@ -233,7 +221,7 @@ class DaemonClient:
         while True:
             size = PAGE if limit is None else min(PAGE, limit - len(jobs))
             request = wire.ListJobsRequest(filter=where, sort=sort, offset=offset + len(jobs), limit=size, all=old)
-            answer: wire.ListJobsResponse = await self._call("list_jobs", request)
+            answer: wire.ListJobsResponse = await self._ask(self._control, "list_jobs", request)
             jobs += [convert.job(item) for item in answer.jobs]
             done = len(answer.jobs) < size or offset + len(jobs) >= answer.total
             if done or (limit is not None and len(jobs) >= limit):
@@ -245,11 +233,11 @@ class DaemonClient:
         request = wire.GetJobsRequest(
             selector=which.message(), with_files=files, with_peers=peers, with_engine_raw=raw
         )
-        answer: wire.GetJobsResponse = await self._call("get_jobs", request)
+        answer: wire.GetJobsResponse = await self._ask(self._control, "get_jobs", request)
         return [convert.detail(item) for item in answer.jobs]
 
     async def _batch(self, name: str, request: Message, seconds: float = 60.0) -> list[Outcome]:
-        answer: wire.BatchResponse = await self._call(name, request, seconds)
+        answer: wire.BatchResponse = await self._ask(self._control, name, request, seconds)
         return [convert.outcome(item) for item in answer.results]
 
     async def pause(self, which: Selection, *, for_s: float = 0, dry_run: bool = False) -> list[Outcome]:
@@ -300,61 +288,6 @@ class DaemonClient:
             async for answer in stream:
                 yield answer
 
-    # Files and links
-
-    async def files(self, job: str) -> list[File]:
-        found: list[File] = []
-        while True:
-            request = wire.ListFilesRequest(job=job, offset=len(found), limit=FILES_PAGE)
-            answer: wire.ListFilesResponse = await self._call("list_files", request)
-            found += [convert.file(item) for item in answer.files]
-            if not answer.files or len(found) >= answer.total:
-                return found
-
-    async def select(self, job: str, selection: str) -> list[File]:
-        answer: wire.ListFilesResponse = await self._call(
-            "select_files", wire.SelectFilesRequest(job=job, selection=selection)
-        )
-        if len(answer.files) < answer.total:
-            return await self.files(job)
-        return [convert.file(item) for item in answer.files]
-
-    async def links(
-        self,
-        job: str,
-        files: Sequence[str] = (),
-        *,
-        ttl_s: float = 0,
-        inline: bool = False,
-        kind: str = "",
-        folder: str = "",
-        max_uses: int = 0,
-        address: str = "",
-    ) -> list[Link]:
-        request = wire.CreateLinksRequest(
-            job=job, files=list(files), ttl_s=ttl_s, inline=inline, kind=kind, folder=folder, max_uses=max_uses,
-            address=address,
-        )
-        answer: wire.CreateLinksResponse = await self._call("create_links", request)
-        return [convert.link(item) for item in answer.links]
-
-    async def minted_links(self, job: str = "", *, state: str = "") -> list[MintedLink]:
-        """The links of a job, or all of the caller's; with a state those that are in it now."""
-        found: list[MintedLink] = []
-        while True:
-            request = wire.ListLinksRequest(job=job, offset=len(found), limit=PAGE, state=state)
-            answer: wire.ListLinksResponse = await self._call("list_links", request)
-            found += [convert.minted_link(item) for item in answer.links]
-            if not answer.links or len(found) >= answer.total:
-                return found
-
-    async def revoke_links(self, ids: Sequence[str] = (), *, job: str = "") -> int:
-        """How many worked until now."""
-        answer: wire.RevokeLinksResponse = await self._call(
-            "revoke_links", wire.RevokeLinksRequest(ids=list(ids), job=job)
-        )
-        return answer.revoked
-
     # Events and logs
 
     async def events(
@@ -380,81 +313,6 @@ class DaemonClient:
             async for answer in stream:
                 yield convert.log_line(answer)
 
-    # Engines, cache, settings, the daemon itself
-
-    async def engines(self) -> list[dict[str, Any]]:
-        answer: wire.ListEnginesResponse = await self._call("list_engines", wire.ListEnginesRequest())
-        return [convert.engine(item) for item in answer.engines]
-
-    async def test_engine(self, name: str) -> dict[str, Any]:
-        answer: wire.TestEngineResponse = await self._call("test_engine", wire.TestEngineRequest(name=name), 60.0)
-        return convert.engine(answer.engine) if answer.engine is not None else {"name": name, "ok": False}
-
-    async def cache(self, *, where: str = "", sort: str = "", key: str = "") -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        while True:
-            request = wire.ListCacheRequest(filter=where, sort=sort, key=key, offset=len(found), limit=PAGE)
-            answer: wire.ListCacheResponse = await self._call("list_cache", request)
-            for item in answer.entries:
-                entry = convert.cache_entry(item)
-                found.append({**entry, "replicas": convert.cache_replicas(item)} if key else entry)
-            if not answer.entries or len(found) >= answer.total:
-                return found
-
-    async def pin_cache(self, keys: Sequence[str], *, unpin: bool) -> list[dict[str, Any]]:
-        answer: wire.ListCacheResponse = await self._call(
-            "pin_cache", wire.PinCacheRequest(keys=list(keys), unpin=unpin)
-        )
-        return [convert.cache_entry(item) for item in answer.entries]
-
-    async def remove_cache(self, keys: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
-        request = wire.RemoveCacheRequest(keys=list(keys), dry_run=dry_run)
-        return _cleanup(await self._call("remove_cache", request, 120.0, admin=True))
-
-    async def cleanup_cache(
-        self, *, older_s: float, until_free: int, node: str, dry_run: bool, verify: bool
-    ) -> dict[str, Any]:
-        request = wire.CleanupCacheRequest(
-            older_s=older_s, until_free=until_free, node=node, dry_run=dry_run, verify=verify
-        )
-        return _cleanup(await self._call("cleanup_cache", request, 600.0, admin=True))
-
-    async def settings(self, keys: Sequence[str] = ()) -> list[dict[str, Any]]:
-        answer: wire.ListSettingsResponse = await self._call(
-            "list_settings", wire.ListSettingsRequest(keys=list(keys)), admin=True
-        )
-        return [convert.setting(item) for item in answer.settings]
-
-    async def set_settings(self, values: Mapping[str, str], *, dry_run: bool) -> list[dict[str, Any]]:
-        request = wire.SetSettingsRequest(values=dict(values), dry_run=dry_run)
-        answer: wire.ListSettingsResponse = await self._call("set_settings", request, admin=True)
-        return [convert.setting(item) for item in answer.settings]
-
-    async def unset_settings(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        request = wire.UnsetSettingsRequest(keys=list(keys))
-        answer: wire.ListSettingsResponse = await self._call("unset_settings", request, admin=True)
-        return [convert.setting(item) for item in answer.settings]
-
-    async def reload(self) -> dict[str, Any]:
-        answer: wire.ReloadResponse = await self._call("reload", wire.ReloadRequest(), admin=True)
-        return {"changed": list(answer.changed), "needs_restart": list(answer.needs_restart)}
-
-    async def shutdown(self) -> None:
-        await self._call("shutdown", wire.ShutdownRequest(), admin=True)
-
-    async def diagnose(self) -> list[dict[str, Any]]:
-        answer: wire.DiagnoseResponse = await self._call("diagnose", wire.DiagnoseRequest(), 60.0, admin=True)
-        return [
-            {
-                "check": item.check,
-                "status": item.status,
-                "detail": item.detail,
-                "hint": item.hint or None,
-                "fix": item.fix or None,
-            }
-            for item in answer.checks
-        ]
-
 
 def _batches(items: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
     """At most 200 items and, so that no message is too large for the daemon, 8 MiB of torrents each."""
@@ -469,18 +327,3 @@ def _batches(items: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[st
         size += weight
     if batch:
         yield batch
-
-
-def _cleanup(answer: wire.CleanupResponse) -> dict[str, Any]:
-    return {
-        "items": [
-            {
-                "entry": convert.cache_entry(item.entry) if item.entry is not None else None,
-                "freed_bytes": item.freed_bytes,
-                "failure": convert.failure(item.error) if item.error is not None else None,
-            }
-            for item in answer.items
-        ],
-        "freed_bytes": answer.freed_bytes,
-        "applied": answer.applied,
-    }

@@ -47,7 +47,7 @@ def ls(
 ) -> None:
     """List cached contents."""
     run = invocation(ctx)
-    found = run.call(lambda client: client.cache(where=" ".join(filters or []), sort=sort))
+    found = run.call(lambda client: client.cache.entries(where=" ".join(filters or []), sort=sort))
     run.output.records(found, COLUMNS, known=FIELDS, ids="key")
     if run.output.format in ("table", "wide"):
         run.output.note(f"{_count(len(found))}, {size(sum(entry['size'] or 0 for entry in found))}")
@@ -56,7 +56,7 @@ def ls(
 def show(ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help="Of one entry.")]) -> None:
     """One entry: where it lies, who needs it, how often it was used."""
     run = invocation(ctx)
-    found = run.call(lambda client: client.cache(key=key))
+    found = run.call(lambda client: client.cache.entries(key=key))
     if not found:
         raise OdctlError(
             f"there is no cache entry {clean(key)}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND,
@@ -101,7 +101,7 @@ def unpin(ctx: typer.Context, keys: KeysArg) -> None:
 
 def _pin(run: Invocation, keys: Sequence[str], *, unpin: bool) -> None:
     check_fields(run.output.fields, FIELDS)
-    found = run.call(lambda client: client.pin_cache(keys, unpin=unpin))
+    found = run.call(lambda client: client.cache.pin(keys, unpin=unpin))
     if run.output.structured or run.output.quiet:
         run.output.records(found, COLUMNS, known=FIELDS, ids="key")
         return
@@ -135,7 +135,7 @@ def rm(ctx: typer.Context, keys: KeysArg, dry_run: DryOpt = False) -> None:
 async def _remove(client: DaemonClient, key: str, dry_run: bool) -> dict[str, Any]:
     """One key by itself: another that does not exist must not keep it from going."""
     try:
-        return await client.remove_cache([key], dry_run=dry_run)
+        return await client.cache.remove([key], dry_run=dry_run)
     except OdctlError as error:
         if error.exit_code == ExitCode.UNREACHABLE:
             raise
@@ -161,7 +161,7 @@ def cleanup(
 
     def ask(*, dry: bool) -> dict[str, Any]:
         return run.call(
-            lambda client: client.cleanup_cache(older_s=age, until_free=wanted, node=node, dry_run=dry, verify=verify)
+            lambda client: client.cache.cleanup(older_s=age, until_free=wanted, node=node, dry_run=dry, verify=verify)
         )
 
     plan = ask(dry=True)

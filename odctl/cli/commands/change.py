@@ -88,9 +88,9 @@ def _queue(
         raise UsageError("--queue is for the queue as a whole: name no jobs with it")
     if paused or dry_run:
         values = {QUEUE_SETTING: "true" if paused else "false"}
-        run.call(lambda client: client.set_settings(values, dry_run=dry_run))
+        run.call(lambda client: client.upkeep.set_settings(values, dry_run=dry_run))
     else:
-        run.call(lambda client: client.unset_settings([QUEUE_SETTING]))
+        run.call(lambda client: client.upkeep.unset_settings([QUEUE_SETTING]))
     if run.output.is_json:
         run.output.records([], view.JOB_COLUMNS, known=view.JOB_FIELDS)
         return

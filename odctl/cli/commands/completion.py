@@ -161,16 +161,16 @@ def remember(
         if kind == "jobs":
             return [(job.id, job.name) for job in (await client.list_jobs(limit=MOST_JOBS))[0]]
         if kind == "files":
-            return [(file.index, file.path) for file in await client.files(about)]
+            return [(file.index, file.path) for file in await client.files.of(about)]
         if kind == "keys":
-            return [(entry["key"], entry["name"]) for entry in await client.cache()]
+            return [(entry["key"], entry["name"]) for entry in await client.cache.entries()]
         if kind == "settings":
-            return [(setting["key"], setting["description"]) for setting in await client.settings()]
+            return [(setting["key"], setting["description"]) for setting in await client.upkeep.settings()]
         if kind == "users":
             return [(user.name, user.role) for user in await client.accounts.users()]
         if kind == "apikeys":
             return [(key.name, ",".join(key.scopes)) for key in await client.accounts.api_keys()]
-        return [(engine["name"], engine["version"] or "") for engine in await client.engines()]
+        return [(engine["name"], engine["version"] or "") for engine in await client.upkeep.engines()]
 
     with snapshots.only_one(kind, about, run.host or "") as alone:
         if alone:

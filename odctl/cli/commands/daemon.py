@@ -132,7 +132,7 @@ def _stop(run: Invocation, manager: Manager) -> None:
     pid = status["server"]["pid"]
     with suppress(ConnectionLost, Unreachable):
         # it may be gone before its answer is here: whether it ends is seen below
-        run.call(lambda client: client.shutdown())
+        run.call(lambda client: client.upkeep.shutdown())
     deadline = time.monotonic() + (run.timeout or STOP_SECONDS)
     while time.monotonic() < deadline:
         if not _answers(run) and (pid is None or not _alive(pid)):
@@ -162,7 +162,7 @@ def reload(ctx: typer.Context) -> None:
     """Make it read its configuration again; says what changed and what needs a restart."""
     run = invocation(ctx)
     check_fields(run.output.fields, ("changed", "needs_restart"))
-    found = run.call(lambda client: client.reload())
+    found = run.call(lambda client: client.upkeep.reload())
     if run.output.structured:
         run.output.value(found)
         return

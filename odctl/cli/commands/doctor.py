@@ -101,7 +101,7 @@ def daemon_checks(run: Invocation) -> Sequence[Check]:
         links(files_url),
     ]
     try:
-        found = run.call(lambda client: client.diagnose())
+        found = run.call(lambda client: client.upkeep.diagnose())
     except OdctlError as error:
         return [
             *seen, Check(check="daemon's checks", status="skip", detail=error.message, hint=error.hint or None)

@@ -27,7 +27,7 @@ FIELDS = ("name", "version", "ok", "capabilities", "message", "active", "limit",
 def ls(ctx: typer.Context) -> None:
     """Engines, their versions, health, abilities; their options with -o wide."""
     run = invocation(ctx)
-    run.output.records(run.call(lambda client: client.engines()), COLUMNS, known=FIELDS, ids="name")
+    run.output.records(run.call(lambda client: client.upkeep.engines()), COLUMNS, known=FIELDS, ids="name")
 
 
 def test(
@@ -35,7 +35,7 @@ def test(
 ) -> None:
     """Test an engine now. Exit 9 when it does not work."""
     run = invocation(ctx)
-    found: dict[str, Any] = run.call(lambda client: client.test_engine(name))
+    found: dict[str, Any] = run.call(lambda client: client.upkeep.test_engine(name))
     if run.output.structured:
         run.output.records([found], COLUMNS, known=FIELDS, ids="name")
     else:

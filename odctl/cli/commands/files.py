@@ -26,7 +26,7 @@ def files(
 ) -> None:
     """The files of a job: their number, whether they are ready, size, how far they are."""
     run = invocation(ctx)
-    found = run.call(lambda client: client.files(job))
+    found = run.call(lambda client: client.files.of(job))
     shown = [file for file in found if all(matches(file.path, glob) for glob in globs or ())]
     _tell(run, shown, tree, all_files=found)
 
@@ -77,5 +77,5 @@ def select(
     text = ",".join(spec)
     if not text.strip():
         raise UsageError("the selection is empty", hint="give 1,3-5 or *.mkv or all")
-    found = run.call(lambda client: client.select(job, text))
+    found = run.call(lambda client: client.files.select(job, text))
     _tell(run, found, tree=False, all_files=found)

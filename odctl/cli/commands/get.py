@@ -142,7 +142,7 @@ def _links(
     """Links, and the checksums that are known by the files' numbers; `checksum`: that of the only file."""
 
     async def work(client: DaemonClient) -> tuple[list[Link], list[File]]:
-        return await client.links(str(number), files), await client.files(str(number))
+        return await client.files.links(str(number), files), await client.files.of(str(number))
 
     links, known = run.call(work)
     sums = {file.index: f"sha256={file.sha256}" for file in known if file.sha256}
@@ -182,7 +182,7 @@ def _minter(run: Invocation, link: Link) -> Callable[[], Link]:
 
     async def work() -> Link:
         async with run.client(choice) as client:
-            found = await client.links(str(link.job), [str(link.index)])
+            found = await client.files.links(str(link.job), [str(link.index)])
         for fresh in found:
             if fresh.index == link.index:
                 return fresh

@@ -86,7 +86,7 @@ def link(
         raise UsageError("--ttl has to be more than zero")
     kind, folder = ("zip", (files or [""])[0]) if zip else ("file", "")
     found = run.call(
-        lambda client: client.links(
+        lambda client: client.files.links(
             job, () if zip else files or (), ttl_s=seconds, inline=inline, kind=kind, folder=folder,
             max_uses=max_uses or 0, address=bind,
         )
@@ -169,7 +169,7 @@ def play(
     run = invocation(ctx)
     check_via(via)
     program = _player(player)
-    found = run.call(lambda client: client.links(job, [file] if file else (), inline=True))
+    found = run.call(lambda client: client.files.links(job, [file] if file else (), inline=True))
     found = [item for item in found if _playable(item)] or found
     if not found:
         raise OdctlError("no file is ready", code="NOT_READY", exit_code=ExitCode.REFUSED, hint="see: odctl files")

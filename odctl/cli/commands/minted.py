@@ -44,7 +44,7 @@ def ls(
 ) -> None:
     """List links, how often they were used and how much they served. Their URLs are shown only when they are made."""
     run = invocation(ctx)
-    shown = run.call(lambda client: client.minted_links(job, state="" if every else "live"))
+    shown = run.call(lambda client: client.files.minted_links(job, state="" if every else "live"))
     run.output.records(shown, COLUMNS, known=FIELDS)
     if run.output.format in ("table", "wide"):
         served = size(sum(one.bytes_served for one in shown))
@@ -63,7 +63,7 @@ def rm(
         raise UsageError("no link was named", hint="give ids of odctl links ls, or --job JOB")
 
     async def work(client: DaemonClient) -> int:
-        return await client.revoke_links(ids or (), job=job)
+        return await client.files.revoke_links(ids or (), job=job)
 
     count = run.call(work)
     if run.output.is_json or run.output.structured:

@@ -46,7 +46,7 @@ def ls(
     source = "stored" if source == "db" else source
     if source and source not in SOURCES:
         raise UsageError(f"--source: {clean(source)!r} is none of " + ", ".join(SOURCES))
-    found = run.call(lambda client: client.settings())
+    found = run.call(lambda client: client.upkeep.settings())
     if source:
         found = [setting for setting in found if setting["source"] == source]
     if effective:
@@ -59,7 +59,7 @@ def get(
 ) -> None:
     """One setting's value; of a section such as limits each setting in it."""
     run = invocation(ctx)
-    found = run.call(lambda client: client.settings([key]))
+    found = run.call(lambda client: client.upkeep.settings([key]))
     if not found:
         raise OdctlError(
             f"there is no setting {clean(key)}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND,
@@ -87,7 +87,7 @@ def set_(
                 f"{clean(pair)!r} is not KEY=VALUE", hint="as in: odctl settings set limits.link_expiry=12h"
             )
         values[key] = value
-    _tell(run, run.call(lambda client: client.set_settings(values, dry_run=dry_run)))
+    _tell(run, run.call(lambda client: client.upkeep.set_settings(values, dry_run=dry_run)))
 
 
 def unset(
@@ -96,7 +96,7 @@ def unset(
     """Forget stored values: what is below them counts again."""
     run = invocation(ctx)
     check_fields(run.output.fields, FIELDS)
-    _tell(run, run.call(lambda client: client.unset_settings(keys)))
+    _tell(run, run.call(lambda client: client.upkeep.unset_settings(keys)))
 
 
 def _tell(run: Invocation, found: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,65 @@
+"""Calls about the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from odctl.client import convert
+from odctl.client.channel import Calls
+from odctl.client.protocol import wire
+
+PAGE = 200
+
+
+class Cache:
+    """Part of a DaemonClient. Every method raises OdctlError."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._ask = calls.ask
+        self._control = calls.control
+        self._admin = calls.admin
+
+    async def entries(self, *, where: str = "", sort: str = "", key: str = "") -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        while True:
+            request = wire.ListCacheRequest(filter=where, sort=sort, key=key, offset=len(found), limit=PAGE)
+            answer: wire.ListCacheResponse = await self._ask(self._control, "list_cache", request)
+            for item in answer.entries:
+                entry = convert.cache_entry(item)
+                found.append({**entry, "replicas": convert.cache_replicas(item)} if key else entry)
+            if not answer.entries or len(found) >= answer.total:
+                return found
+
+    async def pin(self, keys: Sequence[str], *, unpin: bool) -> list[dict[str, Any]]:
+        answer: wire.ListCacheResponse = await self._ask(
+            self._control, "pin_cache", wire.PinCacheRequest(keys=list(keys), unpin=unpin)
+        )
+        return [convert.cache_entry(item) for item in answer.entries]
+
+    async def remove(self, keys: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+        request = wire.RemoveCacheRequest(keys=list(keys), dry_run=dry_run)
+        return _cleanup(await self._ask(self._admin, "remove_cache", request, 120.0))
+
+    async def cleanup(
+        self, *, older_s: float, until_free: int, node: str, dry_run: bool, verify: bool
+    ) -> dict[str, Any]:
+        request = wire.CleanupCacheRequest(
+            older_s=older_s, until_free=until_free, node=node, dry_run=dry_run, verify=verify
+        )
+        return _cleanup(await self._ask(self._admin, "cleanup_cache", request, 600.0))
+
+
+def _cleanup(answer: wire.CleanupResponse) -> dict[str, Any]:
+    return {
+        "items": [
+            {
+                "entry": convert.cache_entry(item.entry) if item.entry is not None else None,
+                "freed_bytes": item.freed_bytes,
+                "failure": convert.failure(item.error) if item.error is not None else None,
+            }
+            for item in answer.items
+        ],
+        "freed_bytes": answer.freed_bytes,
+        "applied": answer.applied,
+    }
