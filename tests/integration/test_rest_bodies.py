@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
@@ -127,3 +128,14 @@ async def test_a_form_has_only_so_many_parts() -> None:
                 form.add_field("file", b"x", filename=f"{number}")
             response, _ = await rest.call("POST", PATH, data=form, headers=KEY)
             assert response.status == status
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+async def test_whoever_hangs_up_within_the_body_is_no_failure(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(list(route), authenticator=WHO) as rest:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: odk_maya\r\nContent-Type: {kind}\r\n"
+        await rest.hang_up(f"{head}Content-Length: 1000\r\n\r\n--x\r\n".encode(), lambda: rest.edge.running == 1)
+        await until(lambda: bool(rest.observed), what="the request to end")
+        assert rest.observed == [(PATH, "POST", 499)]
+    assert [record.message for record in caplog.records if record.name.startswith("oddaemon.api.rest")] == []

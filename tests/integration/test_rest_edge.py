@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from aiohttp import ClientConnectionError
@@ -12,7 +13,7 @@ from oddaemon.api.rest import app
 from oddaemon.api.rest.models import Model, Nothing
 from oddaemon.api.rest.origin import EdgePolicy
 from oddaemon.api.rest.routes import Call, Routes
-from oddaemon.domain.user import Scope
+from oddaemon.domain.user import Principal, Scope
 from tests.support.rest import Known, serving, somebody
 from tests.support.wait import until
 
@@ -187,3 +188,23 @@ async def test_the_api_describes_itself_and_its_page_loads_nothing_from_elsewher
                 assert "innerHTML" not in text
                 assert "style=" not in text
                 assert "onclick" not in text
+
+
+async def test_whoever_hangs_up_before_a_stream_begins_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    gone = asyncio.Event()
+
+    class Slow(Known):
+        async def by_api_key(self, secret: str) -> Principal:
+            await gone.wait()
+            return await Known.by_api_key(self, secret)
+
+    async with serving(ROUTES, authenticator=Slow(WHO.keys)) as rest:
+        head = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nX-API-Key: odk_maya\r\n\r\n"
+        seen: list[Any] = []
+        rest.edge.arrived = seen.append
+        await rest.hang_up(head, lambda: bool(seen))
+        await until(lambda: seen[0].transport is None, what="the server to notice")
+        gone.set()
+        await until(lambda: bool(rest.observed), what="the request to end")
+        assert rest.observed == [("/api/v1/events", "GET", 499)]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.errors import Unauthenticated
 from oddaemon.domain.types import UserId
 from oddaemon.domain.user import ALL_SCOPES, Principal, Proof, Role, Scope
+from tests.support.wait import until
 
 
 def somebody(name: str = "maya", role: Role = Role.USER, scopes: frozenset[Scope] = ALL_SCOPES) -> Principal:
@@ -67,6 +68,13 @@ class Rest:
         finally:
             writer.close()
 
+    async def hang_up(self, data: bytes, when: Callable[[], bool]) -> None:
+        """Sends this on a new connection, and goes away as soon as that is so."""
+        host, port = self.url.removeprefix("http://").rsplit(":", 1)
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(data)
+        await until(when, what="the moment to hang up")
+        writer.transport.abort()
 
     async def call(self, method: str, path: str, **more: Any) -> tuple[ClientResponse, Any]:
         """The answer and its envelope (None without a body)."""

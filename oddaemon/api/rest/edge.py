@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 
 from oddaemon.api.rest.endpoint import ADDRESS, DRESS, REQUEST_ID
-from oddaemon.api.rest.envelope import HttpCode, HttpProblem, failure
+from oddaemon.api.rest.envelope import HttpCode, HttpProblem, HungUp, failure
 from oddaemon.api.rest.origin import EdgePolicy, Sent, same_origin, sent
 from oddaemon.api.rest.parts import RestParts
 from oddaemon.domain.errors import Draining, NotFound
@@ -44,6 +44,8 @@ ANSWER_HEADERS = (
     "ETag, Location, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, X-Request-Id"
 )  # fmt: skip
 PREFLIGHT_SECONDS = 600
+HUNG_UP = 499
+"""The status, for figures and the log, of a request that nobody was there to be answered."""
 
 
 @dataclass(slots=True)
@@ -84,16 +86,17 @@ class Edge:
         request[REQUEST_ID] = token_hex(6)
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request[REQUEST_ID])
-        status = 499  # whoever hangs up first is answered by nobody
+        status, quiet = HUNG_UP, request.method in LOOKING
         try:
             response = await self._answered(request, handler)
             status = response.status
+            quiet = quiet or status == HUNG_UP  # before anything was done
             return response
         finally:
             self._running.discard(task)
             if not self._running:
                 self._idle.set()
-            self._note(request, status, time.perf_counter() - began)
+            self._note(request, status, time.perf_counter() - began, quiet=quiet)
 
     async def _answered(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         policy = self.policy()
@@ -109,6 +112,8 @@ class Edge:
             response = _preflight(request) if preflight else await handler(request)
         except web.HTTPException as error:
             response = failure(_problem(error), request[REQUEST_ID])
+        except HungUp:
+            response = web.Response(status=HUNG_UP)
         except Exception as error:
             response = failure(error, request[REQUEST_ID])
             if response.status == 500:
@@ -126,10 +131,10 @@ class Edge:
         if self.parts.ending.is_set():
             response.force_close()
 
-    def _note(self, request: web.Request, status: int, seconds: float) -> None:
+    def _note(self, request: web.Request, status: int, seconds: float, *, quiet: bool) -> None:
         route = route_of(request)
         self.parts.observe(route, request.method, status, seconds)
-        level = logging.DEBUG if request.method in LOOKING else logging.INFO
+        level = logging.DEBUG if quiet else logging.INFO
         if not log.isEnabledFor(level):
             return
         # nothing that somebody unknown sent: the route is ours, and what is bound of the caller was proved

@@ -50,6 +50,10 @@ class HttpProblem(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class HungUp(Exception):
+    """Whoever asked went away before anything was done: nobody is there to be answered."""
+
+
 def rate_fields(limit: int, remaining: int, reset: float) -> Mapping[str, str]:
     """How many requests a minute are allowed, how many are left, and in how many seconds there is one more."""
     return {

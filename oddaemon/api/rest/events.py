@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import Field
 
 from oddaemon.api.rest.endpoint import DRESS
+from oddaemon.api.rest.envelope import HungUp
 from oddaemon.api.rest.models import Model, Nothing
 from oddaemon.api.rest.routes import Call, Routes
 from oddaemon.domain.events import EVENT_TYPES
@@ -61,7 +62,10 @@ async def stream_events(call: Call[Nothing, EventsQuery, Nothing]) -> web.Stream
     response = web.StreamResponse(headers={**dress, **own})
     if call.request.method == "HEAD":
         return response
-    await response.prepare(call.request)
+    try:
+        await response.prepare(call.request)
+    except ConnectionError as error:
+        raise HungUp from error
     durable = all(EVENT_TYPES[name].durable for name in types)
     reader = _Reader(call.parts.feed if durable else call.parts.live_feed, response, call.who, types, after)
     ends = [

@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from pydantic import ValidationError
 
 from oddaemon.api.rest.counting import holds_more
-from oddaemon.api.rest.envelope import HttpCode, HttpProblem
+from oddaemon.api.rest.envelope import HttpCode, HttpProblem, HungUp
 from oddaemon.api.rest.models import Form, Model, Nothing, Upload
 from oddaemon.api.rest.routes import JSON, Route
 from oddaemon.domain.errors import InvalidArgument
@@ -109,6 +109,9 @@ async def body_of(request: web.Request, route: Route, large: asyncio.Lock) -> Mo
             data = await _read(request.content.readany, limit)
     except TimeoutError:
         raise HttpProblem(408, HttpCode.TIMEOUT, "the request's body did not arrive in time", headers=_CLOSE) from None
+    except OSError as error:
+        # of the connection: nothing else is read there
+        raise HungUp from error
     except (web.PayloadAccessError, HttpProcessingError, ValueError) as error:
         raise _unreadable() from error
     if len(data) <= LARGE:
