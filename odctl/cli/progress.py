@@ -6,7 +6,9 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from odctl.cli.output import Output, dumps
 from odctl.cli.show import why
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from odctl.client.fetch import Task
 
 MODES = ("auto", "bar", "plain", "jsonl", "none")
+ProgressOpt = Annotated[str, typer.Option("--progress", metavar="HOW", help="auto, bar, plain, jsonl or none.")]
 PLAIN_SECONDS = 30.0
 JSONL_SECONDS = 1.0
 """Between two lines about the same file."""

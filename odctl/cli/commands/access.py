@@ -72,31 +72,23 @@ def revoke(
     """
     run = invocation(ctx)
     check_fields(run.output.fields, REVOKED)
-    if name and every:
-        raise UsageError("NAME and --all exclude each other")
-    if sum(map(bool, (session, invitation, name or every or secret))) > 1:
-        raise UsageError("--session and --invitation name the one thing that is to end: nothing else goes with them")
-    if not (name or every or secret or session or invitation):
-        raise UsageError("whose?", hint="name a user, or give --all, --session ID or --invitation ID")
+    _check_whose(name, session, invitation, every=every, secret=secret)
     if every:
         run.confirm("end the sessions, API keys and links of everybody, yours included")
 
-    tokens = True
-
-    async def work(client: DaemonClient) -> dict[str, int]:
-        nonlocal tokens
+    async def work(client: DaemonClient) -> tuple[bool, dict[str, int]]:
         # first: what is made with the old one meanwhile must not live
-        if secret:
-            tokens = await client.accounts.rotate_secret()
+        tokens = await client.accounts.rotate_secret() if secret else True
         if session:
             await client.accounts.end_session(session)
         if invitation:
             await client.accounts.revoke_invitation(invitation)
-        if not (name or every):
-            return dict.fromkeys(REVOKED, 0) | {"sessions": int(bool(session)), "invitations": int(bool(invitation))}
-        return await client.accounts.revoke_everything(name, all_users=every)
+        if name or every:
+            return tokens, await client.accounts.revoke_everything(name, all_users=every)
+        single = {"sessions": int(bool(session)), "invitations": int(bool(invitation))}
+        return tokens, dict.fromkeys(REVOKED, 0) | single
 
-    ended = run.call(work)
+    tokens, ended = run.call(work)
     if not tokens:
         run.output.note("access tokens are signed with auth.jwt_secret as before: change it in the configuration")
     if run.output.structured:
@@ -108,3 +100,13 @@ def revoke(
         run.output.text(f"ended: the {'session' if session else 'invitation'}")
     if name or every:
         run.output.text(f"ended of {clean(name) or 'everybody'}: {counted(ended)}")
+
+
+def _check_whose(name: str, session: str, invitation: str, *, every: bool, secret: bool) -> None:
+    """Raises UsageError unless it is one thing or one user's, or everybody's."""
+    if name and every:
+        raise UsageError("NAME and --all exclude each other")
+    if sum(map(bool, (session, invitation, name or every or secret))) > 1:
+        raise UsageError("--session and --invitation name the one thing that is to end: nothing else goes with them")
+    if not (name or every or secret or session or invitation):
+        raise UsageError("whose?", hint="name a user, or give --all, --session ID or --invitation ID")

@@ -15,7 +15,7 @@ from odctl.cli.context import Invocation, absent_and_unconfigured, as_error
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Output, check_fields, get
 from odctl.cli.picking import check_interactive, pick_files
-from odctl.cli.progress import check_mode
+from odctl.cli.progress import ProgressOpt, check_mode
 from odctl.cli.sources import Order, parse_options, parse_priority, read_batch, resolve
 from odctl.cli.text import clean, parse_size
 from odctl.client.endpoints import find_socket
@@ -30,29 +30,35 @@ Result = Job | OdctlError
 PROBE_SECONDS = 60.0
 """For looking at a source whose files are to be picked."""
 
+SourcesArg = Annotated[
+    list[str], typer.Argument(metavar="SOURCE", help="Magnet, URL, info-hash, .torrent file; - for stdin.")
+]
+EngineOpt = Annotated[str, typer.Option("--engine", "-e", metavar="NAME", help="auto, aria2, ytdlp.")]
+LabelsOpt = Annotated[
+    list[str] | None, typer.Option("--node-label", metavar="K=V", help="On a node that has this label; repeat.")
+]
+OptionsOpt = Annotated[
+    list[str] | None, typer.Option("--opt", "-O", metavar="K=V", help="An option of the engine; repeat.")
+]
+PriorityOpt = Annotated[
+    str, typer.Option("--priority", "-p", metavar="P", help="low, normal, high or a number.")
+]
+
 
 def add(
     ctx: typer.Context,
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE", help="Magnet, URL, info-hash, .torrent file; - for stdin.")
-    ],
-    engine: Annotated[str, typer.Option("--engine", "-e", metavar="NAME", help="auto, aria2, ytdlp.")] = "",
+    sources: SourcesArg,
+    engine: EngineOpt = "",
     node: Annotated[str, typer.Option("--node", "-n", metavar="NAME", help="Where to download.")] = "",
-    node_label: Annotated[
-        list[str] | None, typer.Option("--node-label", metavar="K=V", help="On a node that has this label; repeat.")
-    ] = None,
+    node_label: LabelsOpt = None,
     files: Annotated[str, typer.Option("--files", metavar="SPEC", help="1,3-5 or *.mkv or largest or all.")] = "",
     pick: Annotated[bool, typer.Option("--pick", help="Look first, show the files, and ask which.")] = False,
-    opt: Annotated[
-        list[str] | None, typer.Option("--opt", "-O", metavar="K=V", help="An option of the engine; repeat.")
-    ] = None,
+    opt: OptionsOpt = None,
     format: Annotated[str, typer.Option("--format", metavar="FMT", help="yt-dlp's format.")] = "",
     audio_only: Annotated[bool, typer.Option("--audio-only", help="Only the sound of a media page.")] = False,
     name: Annotated[str, typer.Option("--name", metavar="TEXT", help="How the job is called.")] = "",
     tag: Annotated[list[str] | None, typer.Option("--tag", "-t", metavar="TAG", help="Repeat for several.")] = None,
-    priority: Annotated[
-        str, typer.Option("--priority", "-p", metavar="P", help="low, normal, high or a number.")
-    ] = "normal",
+    priority: PriorityOpt = "normal",
     paused: Annotated[bool, typer.Option("--paused", help="Look at it; start when it is resumed.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Fetch it again, whatever is cached.")] = False,
     checksum: Annotated[str, typer.Option("--checksum", metavar="ALGO=HEX", help="As in sha-256=….")] = "",
@@ -60,9 +66,7 @@ def add(
     nul: Annotated[bool, typer.Option("-0", "--null", help="With -: sources end with NUL.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is complete.")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="As --wait, with the job's events.")] = False,
-    progress: Annotated[
-        str, typer.Option("--progress", metavar="HOW", help="auto, bar, plain, jsonl or none.")
-    ] = "auto",
+    progress: ProgressOpt = "auto",
     print_id: Annotated[bool, typer.Option("--print-id", help="Print the job's number only; as -q.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen; add nothing.")] = False,
 ) -> None:
@@ -75,27 +79,15 @@ def add(
     check_fields(run.output.fields, view.JOB_FIELDS)
     run.output.quiet = run.output.quiet or print_id
     if pick:
-        check_interactive(run)
-        if files:
-            raise UsageError("--pick asks for what --files says: give one of them")
-        if "-" in sources:
-            raise UsageError("--pick reads the answers from the terminal: give the sources on the line")
-    options = parse_options(opt or [])
-    if format:
-        options["format"] = format
-    if audio_only:
-        options["audio-only"] = "true"
-    if format or audio_only:
-        engine = engine or "ytdlp"  # nobody else knows them
-    labels = parse_options(node_label or [], "--node-label")
+        _check_pick(run, sources, files)
+    options = parse_options(opt or []) | _media_options(format, audio_only=audio_only)
+    engine = engine or ("ytdlp" if format or audio_only else "")  # nobody else knows them
     order = Order(
-        input="", engine=engine, node=node, node_labels=labels, files=files, options=options, name=name,
-        tags=tuple(tag or ()), priority=parse_priority(priority), paused=paused, force=force, checksum=checksum,
-        max_rate_down=parse_size(max_rate, "--max-rate") if max_rate else None,
+        input="", engine=engine, node=node, node_labels=parse_options(node_label or [], "--node-label"), files=files,
+        options=options, name=name, tags=tuple(tag or ()), priority=parse_priority(priority), paused=paused,
+        force=force, checksum=checksum, max_rate_down=parse_size(max_rate, "--max-rate") if max_rate else None,
     )  # fmt: skip
     orders = orders_of(sources, order, nul)
-    if name and len(orders) > 1:
-        raise UsageError("--name is for one source", hint="give each its name in a JSON line on stdin")
     if pick:
         orders = _picked(run, orders)
     waits = (wait or follow) and not dry_run
@@ -103,6 +95,19 @@ def add(
     if waits:
         raise typer.Exit(_wait(run, orders, results, progress, follow))
     raise typer.Exit(report(run, orders, results, dry_run))
+
+
+def _check_pick(run: Invocation, sources: Sequence[str], files: str) -> None:
+    """Raises UsageError where files cannot be asked for, or what is given says already which."""
+    check_interactive(run)
+    if files:
+        raise UsageError("--pick asks for what --files says: give one of them")
+    if "-" in sources:
+        raise UsageError("--pick reads the answers from the terminal: give the sources on the line")
+
+
+def _media_options(format: str, *, audio_only: bool) -> dict[str, str]:
+    return ({"format": format} if format else {}) | ({"audio-only": "true"} if audio_only else {})
 
 
 def orders_of(sources: Sequence[str], order: Order, nul: bool = False) -> list[Order | OdctlError]:
@@ -121,6 +126,8 @@ def orders_of(sources: Sequence[str], order: Order, nul: bool = False) -> list[O
             found.append(error)
     if not found:
         raise UsageError("stdin holds no source", hint="one a line; lines that start with # are comments")
+    if order.name and len(found) > 1:
+        raise UsageError("--name is for one source", hint="give each its name in a JSON line on stdin")
     return found
 
 

@@ -11,7 +11,7 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.output import check_fields
 from odctl.cli.progress import FIELDS as PROGRESS_FIELDS
-from odctl.cli.progress import check_mode
+from odctl.cli.progress import ProgressOpt, check_mode
 from odctl.cli.text import clean
 from odctl.client.errors import UsageError
 
@@ -76,9 +76,7 @@ def watch(
         typer.Option("--filter", "-f", metavar="FILTER", help="See odctl help filters; repeat for and."),
     ] = None,
     until: Annotated[str, typer.Option("--until", metavar="WHAT", help="completed or idle.")] = "completed",
-    progress: Annotated[
-        str, typer.Option("--progress", metavar="HOW", help="auto, bar, plain, jsonl or none.")
-    ] = "auto",
+    progress: ProgressOpt = "auto",
 ) -> None:
     """Follow jobs until all of them have ended. Ctrl-C ends the watching, not the jobs."""
     run = invocation(ctx)

@@ -18,7 +18,7 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
 from odctl.cli.picking import matches
-from odctl.cli.progress import FetchProgress, check_mode
+from odctl.cli.progress import FetchProgress, ProgressOpt, check_mode
 from odctl.cli.text import clean, parse_size, percent
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch
@@ -50,9 +50,7 @@ def get(
     skip: Annotated[bool, typer.Option("--skip", help="Leave files that exist.")] = False,
     limit_rate: Annotated[str, typer.Option("--limit-rate", metavar="RATE", help="As in 2M, bytes a second.")] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job is complete.")] = False,
-    progress: Annotated[
-        str, typer.Option("--progress", metavar="HOW", help="auto, bar, plain, jsonl or none.")
-    ] = "auto",
+    progress: ProgressOpt = "auto",
     via: ViaOpt = "auto",
 ) -> None:
     """Fetch the files of a job to this machine. What was begun is gone on with; run it again after a break.

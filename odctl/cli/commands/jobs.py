@@ -24,26 +24,30 @@ OPTIONAL = {"ls": {"watch": r"\d[\d.]*(ms|s|m)?"}}
 FASTEST, SLOWEST = 0.1, 60.0
 """Seconds between two looks of `ls -w`, as the daemon takes them."""
 
+FiltersArg = Annotated[
+    list[str] | None, typer.Argument(metavar="FILTER", help="field=value; see odctl help filters.")
+]
+ColumnsOpt = Annotated[
+    str, typer.Option("--columns", metavar="A,B", help="Only these fields, as the list shows them.")
+]
+WatchOpt = Annotated[
+    str | None,
+    typer.Option("--watch", "-w", metavar="[SECS]", help="Keep the list current, looking every so often (0.5)."),
+]
+
 
 def ls(
     ctx: typer.Context,
-    filters: Annotated[
-        list[str] | None, typer.Argument(metavar="FILTER", help="field=value; see odctl help filters.")
-    ] = None,
+    filters: FiltersArg = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Also what ended more than seven days ago.")] = False,
     sort: Annotated[str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in !size,name; ! is downwards.")] = "",
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
     offset: Annotated[int, typer.Option("--offset", metavar="N", help="Skip so many.")] = 0,
-    columns: Annotated[
-        str, typer.Option("--columns", metavar="A,B", help="Only these fields, as the list shows them.")
-    ] = "",
+    columns: ColumnsOpt = "",
     mine: Annotated[bool, typer.Option("--mine", help="Only my own jobs.")] = False,
     user: Annotated[str, typer.Option("--user", metavar="NAME", help="Only this user's jobs.")] = "",
     summary: Annotated[bool, typer.Option("--summary", help="Only the totals.")] = False,
-    watch: Annotated[
-        str | None,
-        typer.Option("--watch", "-w", metavar="[SECS]", help="Keep the list current, looking every so often (0.5)."),
-    ] = None,
+    watch: WatchOpt = None,
 ) -> None:
     """List jobs, the newest first.
 
@@ -54,12 +58,7 @@ def ls(
         raise UsageError("--limit has to be at least 1")
     if offset < 0:
         raise UsageError("--offset cannot be negative")
-    shown: Sequence[Column] = view.JOB_COLUMNS
-    if columns:
-        names = tuple(name.strip() for name in columns.split(",") if name.strip())
-        shown = view.job_columns(names)
-        if run.output.format not in ("table", "wide"):
-            run.output.fields = names
+    shown = _chosen_columns(run, columns) if columns else view.JOB_COLUMNS
     where = " ".join([*(filters or []), *([f"user={_quoted(user)}"] if user else [])])
     if watch is not None:
         from odctl.cli.following import watch_list
@@ -86,6 +85,15 @@ def ls(
     if run.output.format in ("table", "wide"):
         none = "no job fits" if where or mine else "no jobs; add one: odctl add SOURCE"
         run.output.note(view.totals(jobs, total) if total else none)
+
+
+def _chosen_columns(run: Invocation, columns: str) -> Sequence[Column]:
+    """Of a table; in the other formats they narrow the fields."""
+    names = tuple(name.strip() for name in columns.split(",") if name.strip())
+    shown = view.job_columns(names)
+    if run.output.format not in ("table", "wide"):
+        run.output.fields = names
+    return shown
 
 
 def _interval_ms(text: str) -> int:

@@ -71,14 +71,7 @@ def link(
     """
     run = invocation(ctx)
     check_fields(run.output.fields, LINK_FIELDS)
-    if m3u and zip:
-        raise UsageError("--m3u and --zip exclude each other")
-    if zip and len(files or []) > 1:
-        raise UsageError("--zip takes one folder")
-    if qr and importlib.util.find_spec("segno") is None:
-        raise OdctlError(
-            "--qr needs the package segno", code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="pip install segno"
-        )
+    _check_form(files or (), m3u=m3u, zip=zip, qr=qr)
     if max_uses is not None and max_uses < 1:
         raise UsageError("--max-uses has to be at least 1")
     seconds = parse_duration(ttl, "--ttl") if ttl else 0.0
@@ -102,6 +95,18 @@ def link(
         _qr(run, found)
     if open_it:
         _open(found)
+
+
+def _check_form(files: Sequence[str], *, m3u: bool, zip: bool, qr: bool) -> None:
+    """Raises UsageError for forms that do not go together, and OdctlError for one that cannot be had here."""
+    if m3u and zip:
+        raise UsageError("--m3u and --zip exclude each other")
+    if zip and len(files) > 1:
+        raise UsageError("--zip takes one folder")
+    if qr and importlib.util.find_spec("segno") is None:
+        raise OdctlError(
+            "--qr needs the package segno", code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="pip install segno"
+        )
 
 
 def _print(run: Invocation, found: list[Link], m3u: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from odctl.cli.app import invocation
-from odctl.cli.commands.add import ensure_daemon, errors, orders_of
+from odctl.cli.commands.add import EngineOpt, ensure_daemon, errors, orders_of
 from odctl.cli.context import Invocation
 from odctl.cli.output import Column
 from odctl.cli.sources import Order, parse_options
@@ -35,7 +35,7 @@ FORMATS = (
 def probe(
     ctx: typer.Context,
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="As for add; - reads stdin.")],
-    engine: Annotated[str, typer.Option("--engine", "-e", metavar="NAME", help="auto, aria2, ytdlp.")] = "",
+    engine: EngineOpt = "",
     node: Annotated[str, typer.Option("--node", "-n", metavar="NAME", help="As this node sees it.")] = "",
     opt: Annotated[list[str] | None, typer.Option("--opt", "-O", metavar="K=V", help="As for add.")] = None,
     formats: Annotated[bool, typer.Option("--formats", help="List the formats of a media page.")] = False,
