@@ -99,30 +99,14 @@ class OrderReader:
             _of_one_file(len(select(selection, files)))
         private = bool(secrets) or (info is not None and info.private)
         key = key_of(source, engine)
-        name = display_name(order.name) if order.name else None
-        job = Job(
-            id=ids.new_job_id(),
-            number=JobNumber(0),
-            user_id=who.user_id,
-            source=source.uri,
-            kind=source.kind,
-            created_at=_EPOCH,
-            updated_at=_EPOCH,
-            name=name or (display_name(source.name) if source.name else None),
-            renamed=name is not None,
+        job = replace(
+            _new_job(who, order, source),
             engine=engine,
             engine_wish=wish,
             node_wish=node_wish,
-            force=order.force,
             selection=selection,
             options=public,
             checksum=checksum,
-            priority=_priority(order.priority),
-            tags=tags_of(order.tags),
-            max_rate_down=_rate(order.max_rate_down),
-            max_rate_up=_rate(order.max_rate_up),
-            hold=Hold.USER if order.paused else Hold.NONE,
-            reason=Reason(code=ReasonCode.PAUSED, message="paused") if order.paused else None,
         )
         material = Material(torrent=order.torrent, secrets=secrets or None) if order.torrent or secrets else None
         return Order(
@@ -228,6 +212,29 @@ class OrderReader:
                 {key: value for key, value in normal.items() if is_secret(key, secret)},
             )
         raise refused or InvalidOption("no engine takes options here")
+
+
+def _new_job(who: Principal, order: AddOrder, source: Source) -> Job:
+    """What the order says of it by itself, whatever engines and nodes there are."""
+    name = display_name(order.name) if order.name else None
+    return Job(
+        id=ids.new_job_id(),
+        number=JobNumber(0),
+        user_id=who.user_id,
+        source=source.uri,
+        kind=source.kind,
+        created_at=_EPOCH,
+        updated_at=_EPOCH,
+        name=name or (display_name(source.name) if source.name else None),
+        renamed=name is not None,
+        force=order.force,
+        priority=_priority(order.priority),
+        tags=tags_of(order.tags),
+        max_rate_down=_rate(order.max_rate_down),
+        max_rate_up=_rate(order.max_rate_up),
+        hold=Hold.USER if order.paused else Hold.NONE,
+        reason=Reason(code=ReasonCode.PAUSED, message="paused") if order.paused else None,
+    )
 
 
 def is_secret(option: str, secret: set[str]) -> bool:

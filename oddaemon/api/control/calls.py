@@ -165,17 +165,7 @@ class Gate:
                 if rule is not OPEN:
                     call.who = await identify()
                     self.admit(call.who)
-                _CALL.set(Call(call.who, request_id))
-                # the task is this call's alone, and so is what is bound
-                structlog.contextvars.bind_contextvars(request=request_id)
-                if not name.startswith(LOOKING):
-                    log.info(
-                        "call",
-                        extra={
-                            "action": "call", "method": name, "user": call.who.username if call.who else "",
-                            "uid": peer.uid, "pid": peer.pid,
-                        },
-                    )  # fmt: skip
+                _begin(name, Call(call.who, request_id), peer)
                 _limit_messages(stream)
                 _encode_beside_the_loop(stream, self._encoder)
                 if streaming:
@@ -233,6 +223,21 @@ class Gate:
                 log.exception("access not looked up", extra={"action": "access_unknown"})
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
         task.cancel()
+
+
+def _begin(name: str, call: Call, peer: Peer) -> None:
+    """From here on the handler knows who calls, and the log names the request."""
+    _CALL.set(call)
+    # the task is this call's alone, and so is what is bound
+    structlog.contextvars.bind_contextvars(request=call.request_id)
+    if not name.startswith(LOOKING):
+        log.info(
+            "call",
+            extra={
+                "action": "call", "method": name, "user": call.principal.username if call.principal else "",
+                "uid": peer.uid, "pid": peer.pid,
+            },
+        )  # fmt: skip
 
 
 def _unless_gone(run: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
