@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from oddaemon.domain.credentials import Prefix
@@ -52,4 +52,5 @@ async def principal(accounts: Accounts, peer: Peer, authorization: str | None) -
         raise Unauthenticated("authorization is not of the scheme Bearer")
     if token.startswith(API_KEY_PREFIX):
         return await accounts.by_api_key(token)
-    return await accounts.by_access_token(token)
+    # streams here last as long as the session, which odctl refreshes beside them
+    return replace(await accounts.by_access_token(token), until=None)

@@ -93,6 +93,8 @@ class Principal:
     """The API key or the session by which it was proved."""
     generation: int = 0
     """Of the user, when it was proved."""
+    until: datetime | None = None
+    """When the access token by which it was proved expires, where that ends what it let in."""
 
     @property
     def is_admin(self) -> bool:

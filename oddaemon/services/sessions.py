@@ -79,16 +79,17 @@ class Sessions(AccountBase):
         claims = access_tokens.read(await self._signing_key(), token, self.clock.now())
         if claims is None:
             raise Unauthenticated("this access token is not valid, or has expired", hint="refresh it, or log in again")
-        user_id, session_id = claims
+        session_id = claims.session_id
 
         def work(tx: Transaction) -> User | None:
             session = tx.sessions.get(session_id)
             return tx.users.get(session.user_id) if session is not None else None
 
         user = await self.known.look(session_id, work)
-        if user is None or user.id != user_id or not user.is_active:
+        if user is None or user.id != claims.user_id or not user.is_active:
             raise Unauthenticated("this session has ended", hint="log in again")
-        return self._principal(user, Proof.ACCESS_TOKEN, credential=session_id)
+        who = self._principal(user, Proof.ACCESS_TOKEN, credential=session_id)
+        return replace(who, until=claims.expires_at)
 
     async def by_uid(self, uid: int) -> Principal:
         """Of the process at the other end of the control socket. The daemon's own uid and root act as the operator,

@@ -19,7 +19,7 @@ def stands(tx: Transaction, who: Principal, now: datetime) -> bool:
         return False
     if who.proof is Proof.LOCAL:
         return True
-    if user.generation != who.generation:
+    if user.generation != who.generation or (who.until is not None and who.until <= now):
         return False
     if who.proof is Proof.API_KEY and who.credential is not None:
         key = tx.api_keys.get(KeyId(who.credential))
@@ -32,7 +32,7 @@ def stands(tx: Transaction, who: Principal, now: datetime) -> bool:
 def until(tx: Transaction, who: Principal) -> datetime | None:
     """When what let the caller in ends by itself."""
     if who.proof is not Proof.API_KEY or who.credential is None:
-        return None
+        return who.until
     key = tx.api_keys.get(KeyId(who.credential))
     return None if key is None else key.expires_at
 

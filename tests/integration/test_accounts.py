@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from oddaemon.api.auth import Peer, principal
 from oddaemon.domain.errors import (
     Conflict,
     InvalidArgument,
     OpenDebridError,
     Unauthenticated,
 )
-from oddaemon.domain.user import ALL_SCOPES, Proof, Role
+from oddaemon.domain.user import ALL_SCOPES, Proof, Role, Scope
 from oddaemon.services.operator import ensure_admin
 from oddaemon.services.passwords import Passwords
 from oddaemon.store.migrate import open_store
 from oddaemon.testing.store_samples import LATER, NOW
 from tests.support.accounts import OWN_UID, PASSWORD, Office, office
+from tests.support.wait import until
 
 HOME = "192.0.2.7"
 
@@ -107,6 +109,30 @@ async def test_a_login_gives_an_hour_and_a_refresh_token(desk: Office) -> None:
     await desk.accounts.by_access_token(tokens.access_token)
     await desk.clock.advance(1)
     await refused(desk.accounts.by_access_token(tokens.access_token), Unauthenticated)
+
+
+async def test_what_an_access_token_let_in_ends_with_it(desk: Office) -> None:
+    ann = await desk.user("ann")
+    tokens = await desk.accounts.login("ann", PASSWORD, address=HOME)
+    who = await desk.accounts.by_access_token(tokens.access_token)
+    await desk.clock.advance(3599.9)
+    ends = asyncio.create_task(desk.accounts.ended(who))
+    by_key = asyncio.create_task(desk.accounts.ended(ann))
+    await desk.accounts.create_key(who, "in time", [Scope.READ])
+    await asyncio.wait({ends}, timeout=0)
+    assert not ends.done()
+    await desk.clock.advance(0.1)
+    await until(ends.done, what="the end of the token")
+    await refused(desk.accounts.create_key(who, "too late", [Scope.READ]), Unauthenticated)
+    assert not by_key.done()
+    by_key.cancel()
+
+
+async def test_a_stream_of_the_control_api_lasts_as_long_as_the_session(desk: Office) -> None:
+    await desk.user("ann")
+    tokens = await desk.accounts.login("ann", PASSWORD, address=HOME)
+    who = await principal(desk.accounts, Peer(uid=OWN_UID, pid=1), f"Bearer {tokens.access_token}")
+    assert (who.proof, who.until) == (Proof.ACCESS_TOKEN, None)
 
 
 async def test_unknown_wrong_and_disabled_look_alike(desk: Office) -> None:

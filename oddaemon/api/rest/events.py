@@ -53,7 +53,7 @@ class EventsHeaders(Model):
 )  # fmt: skip
 async def stream_events(call: Call[Nothing, EventsQuery, Nothing]) -> web.StreamResponse:
     """Server-sent events of one's own jobs and account; admins get everybody's. The stream ends when the daemon does,
-    and within a second of the end of the caller's access."""
+    and within a second of the end of the caller's access or access token: go on with a new one."""
     types = matching_types(call.query.types)
     assert isinstance(call.headers, EventsHeaders)
     after = call.query.last_event_id if call.headers.last is None else call.headers.last
