@@ -76,8 +76,8 @@ class _FormWishes(Form):
     priority: int = Field(default=0, ge=-1000, le=1000)
     paused: bool = False
     force: bool = False
-    max_rate_down: int | None = Field(default=None, ge=0, le=MOST)
-    max_rate_up: int | None = Field(default=None, ge=0, le=MOST)
+    max_rate_down: int = Field(default=0, ge=0, le=MOST, description="0: no limit.")
+    max_rate_up: int = Field(default=0, ge=0, le=MOST, description="0: no limit.")
     dry_run: bool = False
 
 
