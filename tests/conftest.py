@@ -93,6 +93,31 @@ def postgres(postgres_databases: Databases) -> str:
     return postgres_databases.store()
 
 
+@pytest.fixture(autouse=True)
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """`sqlite`; in a module that names `DATABASES`, each test once with each, but for those that are marked
+    `any_database`: what they prove has nothing to do with the store."""
+    kind: str = getattr(request, "param", "sqlite")
+    if kind == "sqlite":
+        yield kind
+        return
+    from tests.support import places
+
+    found = places.Places(request.getfixturevalue("postgres_databases"))
+    places.use(found)
+    try:
+        yield kind
+    finally:
+        places.use(None)
+        found.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    databases = getattr(metafunc.module, "DATABASES", ())
+    if databases and metafunc.definition.get_closest_marker("any_database") is None:
+        metafunc.parametrize("database", databases, indirect=True)
+
+
 @pytest.fixture
 def empty_postgres(postgres_databases: Databases) -> Iterator[str]:
     """The URL of a PostgreSQL database that holds nothing."""

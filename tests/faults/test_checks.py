@@ -18,6 +18,8 @@ from oddaemon.storage.local import LocalStorage
 from tests.support.core import House, house
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 URL = "http://sim.invalid/file.bin"
 MAGNET = "magnet:?xt=urn:btih:" + "ab" * 20
 DONE, QUEUED, ACTIVE, FAILED = JobState.COMPLETED, JobState.QUEUED, JobState.ACTIVE, JobState.FAILED

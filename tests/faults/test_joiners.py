@@ -20,6 +20,8 @@ from tests.support.core import HERE, House, house
 from tests.support.links import linking
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 URL = "http://sim.invalid/file.bin"
 MAGNET = "magnet:?xt=urn:btih:" + "ab" * 20
 WRONG = "sha256=" + "0" * 64

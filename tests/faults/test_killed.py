@@ -16,14 +16,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.support import media_site, torrents
 from tests.support.daemons import Daemon
 from tests.support.origin_server import Origin
+from tests.support.places import database_url
 from tests.support.processes import command, family, running
 from tests.support.swarm import Seeder, Tracker
 from tests.support.wait import until
+
+DATABASES = ("sqlite", "postgresql")
 
 
 @pytest.fixture
@@ -77,6 +81,9 @@ def names(daemon: Daemon) -> list[str]:
 
 
 def rows(daemon: Daemon) -> list[str]:
+    if url := database_url(daemon.folder):
+        with psycopg.connect(url) as server:
+            return sorted(str(row[0]) for row in server.execute("select id from replicas"))
     with sqlite3.connect(f"file:{daemon.folder / 'data' / 'opendebrid.db'}?mode=ro", uri=True) as store:
         return sorted(str(UUID(row[0])) for row in store.execute("select id from replicas"))
 
@@ -89,6 +96,7 @@ async def until_the_disk_is_as_the_store_says(daemon: Daemon) -> None:
         raise AssertionError(f"{error}\n{found - owned=} {owned - found=}\n{daemon.log[-20_000:]}") from None
 
 
+@pytest.mark.any_database
 async def test_aria2c_killed_again_and_again(daemon: Daemon) -> None:
     async with Origin() as origin:
         content = body(1_500_000)
@@ -110,6 +118,7 @@ async def test_aria2c_killed_again_and_again(daemon: Daemon) -> None:
         assert page.sent < 2 * len(content)
 
 
+@pytest.mark.any_database
 async def test_aria2c_stopped_holds_up_no_caller_and_is_replaced(daemon: Daemon) -> None:
     async with Origin() as origin:
         content = body(900_000)
@@ -133,6 +142,7 @@ async def test_aria2c_stopped_holds_up_no_caller_and_is_replaced(daemon: Daemon)
         assert len(names(daemon)) == 1
 
 
+@pytest.mark.any_database
 async def test_without_aria2c_jobs_wait_and_say_so_and_go_on_when_it_is_there(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -161,6 +171,7 @@ async def test_without_aria2c_jobs_wait_and_say_so_and_go_on_when_it_is_there(tm
             await daemon.until_state(number, "completed")
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("instead", ["exit 1", "exec sleep 1000"], ids=["ends", "hangs"])
 async def test_an_aria2c_that_will_not_start_any_more_and_then_does(tmp_path: Path, instead: str) -> None:
     programs = tmp_path / "bin"
@@ -198,6 +209,7 @@ async def test_an_aria2c_that_will_not_start_any_more_and_then_does(tmp_path: Pa
             assert await content_of(daemon, found) == [content]
 
 
+@pytest.mark.any_database
 async def test_no_process_outlives_the_daemon_and_a_polite_end_keeps_the_bytes(daemon: Daemon) -> None:
     async with Origin() as origin:
         content = body(1_000_000)
@@ -216,6 +228,7 @@ async def test_no_process_outlives_the_daemon_and_a_polite_end_keeps_the_bytes(d
         assert page.sent < 1.5 * len(content)
 
 
+@pytest.mark.any_database
 async def test_yt_dlp_killed_in_the_middle_and_removed_in_the_middle(daemon: Daemon) -> None:
     """F8: after cancel or rm no process of the job stays alive, and not one byte is left."""
     async with Origin() as origin:
@@ -324,6 +337,7 @@ async def test_kill_9_of_the_daemon_and_aria2c_during_a_torrent(daemon: Daemon, 
         assert await content_of(daemon, number) == [file.body for file in files]
 
 
+@pytest.mark.any_database
 async def test_a_file_process_that_is_killed_during_a_download_comes_back(daemon: Daemon) -> None:
     async with Origin() as origin:
         content = body(200_000)
@@ -348,6 +362,7 @@ async def test_a_file_process_that_is_killed_during_a_download_comes_back(daemon
             await asyncio.to_thread(urllib.request.urlopen, link["url"])
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("call", [("wait", "1", "--progress", "plain"), ("get", "1", "--wait")], ids=" ".join)
 async def test_whoever_waits_goes_on_waiting_for_a_daemon_that_dies_and_comes_back(
     daemon: Daemon, call: tuple[str, ...]

@@ -1,5 +1,4 @@
-"""The services over a store in PostgreSQL: a choice of the suites that run over SQLite, and what only a server can do.
-"""
+"""The services over a PostgreSQL server that goes away and comes back. (Their own suites run on both databases.)"""
 
 from __future__ import annotations
 
@@ -11,8 +10,6 @@ import pytest
 
 from oddaemon.domain.errors import StoreUnavailable
 from oddaemon.domain.job import JobState
-from tests.faults import test_services
-from tests.integration import test_downloads
 from tests.support import core
 from tests.support.core import house
 from tests.support.proxy import Proxy, proxy_to
@@ -28,20 +25,6 @@ def proxy(postgres: str) -> Iterator[Proxy]:
 @pytest.fixture(autouse=True)
 def _every_house_is_on_the_server(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "store_location", lambda _: proxy.url)
-
-
-test_an_add_completes_with_its_file_on_disk = test_downloads.test_an_add_completes_with_its_file_on_disk
-test_fifty_adds_at_once = test_downloads.test_fifty_adds_at_once_make_one_download_and_fifty_claims
-test_rm_leaves_not_one_byte = test_downloads.test_rm_leaves_not_one_byte_and_never_touches_anothers_job
-test_the_user_limit_holds = test_downloads.test_the_user_limit_holds_while_it_runs
-test_kill_9_and_start_again_goes_on = test_downloads.test_kill_9_and_start_again_goes_on
-test_selection_grows = test_downloads.test_selection_grows_without_reopening_others
-test_force_fetches_a_new_generation = (
-    test_downloads.test_force_fetches_a_new_generation_and_keeps_the_old_for_its_claimants
-)
-test_adds_at_once_do_not_pass_the_limit = test_services.test_adds_at_once_do_not_pass_the_limit_of_jobs
-test_attempts_are_counted_through_crashes = test_services.test_attempts_are_counted_through_crashes
-test_wishes_of_two_users = test_services.test_wishes_of_two_users_in_every_order_at_once_never_deadlock
 
 
 async def test_downloads_go_on_while_the_database_is_away(tmp_path: Path, proxy: Proxy) -> None:

@@ -1,4 +1,4 @@
-"""The REST API over a controller whose store is in PostgreSQL: a choice of its suite, and a server that goes away."""
+"""The REST API over a controller whose PostgreSQL server goes away. (Its whole suite runs on both databases.)"""
 
 from __future__ import annotations
 
@@ -26,13 +26,6 @@ def _every_controller_is_on_the_server(proxy: Proxy, monkeypatch: pytest.MonkeyP
 
 
 house = accounts.house
-test_a_login_gives_tokens = accounts.test_a_login_gives_tokens_that_are_renewed_once_and_end
-test_an_account_is_made_only_with_an_invitation = (
-    accounts.test_an_account_is_made_only_with_an_invitation_or_when_all_may_join
-)
-test_api_keys = accounts.test_api_keys_are_made_listed_rotated_and_revoked
-test_admins_look_after_accounts = accounts.test_admins_look_after_accounts
-test_a_change_of_an_account_is_whole = accounts.test_a_change_of_an_account_is_whole_or_not_at_all
 
 
 async def test_calls_say_that_the_database_is_away(house: RestHouse, proxy: Proxy) -> None:

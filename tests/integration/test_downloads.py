@@ -38,6 +38,8 @@ from oddaemon.services.views import AddOrder
 from tests.support.core import HERE, House, house
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 URL = "http://sim.invalid/file.bin"
 DONE, QUEUED, ACTIVE, FAILED, CANCELLED = (
     JobState.COMPLETED,
@@ -624,8 +626,9 @@ async def test_a_checksum_is_verified_per_job(tmp_path: Path) -> None:
 async def test_the_reserve_holds_two_that_fit_only_alone(tmp_path: Path) -> None:
     async with house(tmp_path) as home:
         free = home.storage.usage().free
-        home.limits = type(home.limits)(min_disk_free=Bytes(free - 3_000_000), resume_free=Bytes(1))
-        big = {"size": "2500000", "rate": "1000"}
+        # in shares of the disk: others write to it, too
+        home.limits = type(home.limits)(min_disk_free=Bytes(free * 94 // 100), resume_free=Bytes(1))
+        big = {"size": str(free * 5 // 100), "rate": "1000"}
         one, two = await home.add(URL + "1", options=big), await home.add(URL + "2", options=big)
         await home.until_state(one, ACTIVE)
 

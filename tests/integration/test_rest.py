@@ -18,6 +18,8 @@ from oddaemon.app.tls import BadCertificate
 from oddaemon.domain.user import Scope
 from tests.support.controller import composed
 
+DATABASES = ("sqlite", "postgresql")
+
 TLS = Path(__file__).resolve().parents[1] / "support" / "tls"
 
 

@@ -13,6 +13,8 @@ from tests.support.accounts import PASSWORD
 from tests.support.rest_house import RestHouse, Visitor, rest_house
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 NEW = "another horse"
 
 

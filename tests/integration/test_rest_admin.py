@@ -11,6 +11,8 @@ from tests.integration.test_rest_downloads import add, ended
 from tests.support.rest_house import rest_house
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 HASH = "0123456789abcdef0123456789abcdef01234567"
 
 

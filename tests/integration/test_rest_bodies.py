@@ -18,6 +18,8 @@ from oddaemon.domain.user import Scope
 from tests.support.rest import Known, Rest, serving, somebody
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 route = Routes("bodies")
 PATH = "/api/v1/bodies"
 KEY = {"X-API-Key": "odk_maya"}

@@ -14,6 +14,8 @@ from aiohttp import FormData
 from tests.support.rest_house import RestHouse, Visitor, rest_house
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 SLOW = {"rate": "1"}
 
 

@@ -17,6 +17,8 @@ from oddaemon.domain.user import Principal, Scope
 from tests.support.rest import Known, serving, somebody
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 APP = "https://app.example.org"
 VERSION, ME = "/api/v1/version", "/api/v1/who"
 KEY = {"X-API-Key": "odk_maya"}

@@ -8,6 +8,8 @@ from uuid import uuid4
 from tests.integration.test_rest_downloads import SLOW, item
 from tests.support.rest_house import rest_house
 
+DATABASES = ("sqlite", "postgresql")
+
 
 async def test_an_engine_s_own_routes(tmp_path: Path) -> None:
     async with rest_house(tmp_path) as house:

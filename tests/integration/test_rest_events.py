@@ -19,6 +19,8 @@ from tests.integration.test_rest_downloads import add, ended
 from tests.support.rest_house import RestHouse, Visitor, rest_house
 from tests.support.wait import until
 
+DATABASES = ("sqlite", "postgresql")
+
 
 @dataclass
 class Stream:

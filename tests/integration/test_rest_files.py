@@ -10,6 +10,8 @@ from tests.integration.test_rest_downloads import SLOW, add, ended
 from tests.support.http import fetch
 from tests.support.rest_house import rest_house
 
+DATABASES = ("sqlite", "postgresql")
+
 
 async def test_links_of_every_kind_work_until_they_are_revoked(tmp_path: Path) -> None:
     async with rest_house(tmp_path) as house:

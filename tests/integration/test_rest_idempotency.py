@@ -20,6 +20,8 @@ from tests.support.accounts import office
 from tests.support.core import house
 from tests.support.rest_house import Visitor, rest_house
 
+DATABASES = ("sqlite", "postgresql")
+
 
 def keyed(key: str, **body: Any) -> dict[str, Any]:
     return {"headers": {"Idempotency-Key": key}, "json": body}

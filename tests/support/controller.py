@@ -23,6 +23,7 @@ from oddaemon.domain.user import Principal, Proof, Role, UserLimits
 from oddaemon.storage.local import LocalStorage
 from oddaemon.store.sql_store import SqlStore
 from tests.support.core import House
+from tests.support.places import database_url
 
 QUICK = {
     "OD_NODE_ID": "here",
@@ -58,6 +59,8 @@ async def composed(folder: Path, **settings: str) -> AsyncIterator[Composed]:
     """`settings` are variables without `OD_`, in any case; they win over the quick ones."""
     with tempfile.TemporaryDirectory(prefix="od-") as runtime:
         own = {"OD_PATHS_DATA_DIR": str(folder / "data"), "OD_PATHS_RUNTIME_DIR": runtime}
+        if url := await asyncio.to_thread(database_url, folder):
+            own["DATABASE_URL"] = url
         given = {f"OD_{key.upper()}": text for key, text in settings.items()}
         async with _running(folder, QUICK | own | given) as home:
             yield home

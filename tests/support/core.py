@@ -29,6 +29,7 @@ from oddaemon.storage.local import LocalStorage
 from oddaemon.store.migrate import open_store
 from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.fakes import FakeSupervisor, RecordingBus
+from tests.support.places import database_url
 from tests.support.wait import until
 
 HERE = NodeId("here")
@@ -36,7 +37,7 @@ HERE = NodeId("here")
 
 def store_location(folder: Path) -> str | Path:
     """Where the store of a house is: tests put another one in this function's place."""
-    return folder / "opendebrid.db"
+    return database_url(folder) or folder / "opendebrid.db"
 
 
 def stored_in(base: Path) -> StorageChoice:
@@ -70,7 +71,8 @@ class House:
     async def start(self) -> None:
         clock = SystemClock()
         bus = RecordingBus()
-        self.store = await open_store(store_location(self.folder), publish=self._published)
+        location = await asyncio.to_thread(store_location, self.folder)
+        self.store = await open_store(location, publish=self._published)
         state = self.folder / "engine"
         state.mkdir(parents=True, exist_ok=True)
         parts = Parts(supervisor=FakeSupervisor(), clock=clock, state_dir=state, download_dir=self.folder / "downloads")

@@ -21,6 +21,7 @@ from odctl.client.daemon import DaemonClient, Selection
 from odctl.client.endpoints import Choice
 from odctl.client.errors import OdctlError
 from odctl.client.models import jsonable
+from tests.support.places import database_url
 from tests.support.wait import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,11 +92,14 @@ class Daemon:
             "OD_ENGINES_ARIA2_LPD": "false",
             "OD_ENGINES_ARIA2_PEX": "false",
         }
+        if url := database_url(self.folder):
+            own["DATABASE_URL"] = url
         return own | {f"OD_{key}": value for key, value in self.settings.items()}
 
     async def start(self) -> None:
         """Returns when the daemon answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(database_url, self.folder)  # may have to make one
         with (self.folder / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "oddaemon", env=self.environment, stdout=log, stderr=log, cwd=ROOT,
