@@ -161,14 +161,21 @@ async def test_a_job_is_held_changed_given_up_and_taken_up_again(house: RestHous
     await maya.refused("GET", path, 404, "NOT_FOUND")
 
 
-async def test_an_etag_saves_the_answer_until_something_changes(house: RestHouse) -> None:
+async def test_an_etag_saves_the_answer_until_something_changes_and_then_the_change(house: RestHouse) -> None:
     path = f"/downloads/{(await ended(house.admin, await add(house.admin)))['id']}"
     response, _ = await house.admin.call("GET", path)
     tag: dict[str, Any] = {"headers": {"If-None-Match": response.headers["ETag"]}}
     response, answer = await house.admin.call("GET", path, **tag)
     assert (response.status, answer) == (304, None)
-    await house.admin.data("PATCH", path, json={"name": "another"})
+    seen: dict[str, Any] = {"headers": {"If-Match": response.headers["ETag"]}}
+    changed = await house.admin.data("PATCH", path, json={"name": "another"}, **seen)
     assert (await house.admin.data("GET", path, **tag))["name"] == "another"
+    # whoever saw the other name changes and removes nothing
+    for method, body in (("PATCH", {"json": {"name": "a third"}}), ("DELETE", {})):
+        await house.admin.refused(method, path, 412, "PRECONDITION_FAILED", **body, **seen)
+    response, answer = await house.admin.call("GET", path)
+    assert answer["data"] == changed
+    await house.admin.data("DELETE", path, headers={"If-Match": response.headers["ETag"]})
 
 
 async def test_many_at_once_each_with_its_own_answer(house: RestHouse) -> None:

@@ -14,7 +14,7 @@ CONFIG = """
 [checks]
 # no schema says which text is a source, a filter or a job's name: 422 is what a right form may get, too
 positive_data_acceptance.expected-statuses = [
-  "2xx", "307", "400", "401", "403", "404", "409", "422", "429",
+  "2xx", "307", "400", "401", "403", "404", "409", "412", "422", "429",
 ]
 # 413: more than a request may hold
 negative_data_rejection.expected-statuses = [

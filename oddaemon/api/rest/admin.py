@@ -214,7 +214,7 @@ async def get_setting(call: Call[SettingPath, Nothing, Nothing]) -> Answer[Setti
 
 @route(
     "PATCH", "/settings/{key}", needs=Role.ADMIN, summary="Change a setting",
-    errors=[NotFound, Pinned, Unsupported],
+    errors=[NotFound, Pinned, Unsupported], shown_by=get_setting,
 )  # fmt: skip
 async def change_setting(call: Call[SettingPath, Nothing, SettingChange]) -> Setting:
     """In effect when this is answered, and kept."""
@@ -225,7 +225,7 @@ async def change_setting(call: Call[SettingPath, Nothing, SettingChange]) -> Set
 
 @route(
     "DELETE", "/settings/{key}", needs=Role.ADMIN, summary="Put a setting back to its default",
-    errors=[NotFound, Pinned, Unsupported],
+    errors=[NotFound, Pinned, Unsupported], shown_by=get_setting,
 )  # fmt: skip
 async def unset_setting(call: Call[SettingPath, Nothing, Nothing]) -> Setting:
     [view] = await call.parts.settings.unset(call.who, [call.path.key])

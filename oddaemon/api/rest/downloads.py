@@ -136,7 +136,7 @@ async def get_download(call: Call[JobPath, Nothing, Nothing]) -> Answer[Download
 
 @route(
     "PATCH", "/downloads/{id}", needs=Scope.JOBS, summary="Change name, priority, tags or speed limits",
-    errors=[NotFound, WrongState],
+    errors=[NotFound, WrongState], shown_by=get_download,
 )  # fmt: skip
 async def change_download(call: Call[JobPath, DryRun, Changes]) -> Download:
     downloads, who = call.parts.downloads, call.who
@@ -144,7 +144,10 @@ async def change_download(call: Call[JobPath, DryRun, Changes]) -> Download:
     return download(await downloads.set(who, job.id, call.body.lines(), dry_run=call.query.dry_run))
 
 
-@route("DELETE", "/downloads/{id}", needs=Scope.JOBS, summary="Remove a download", errors=[NotFound])
+@route(
+    "DELETE", "/downloads/{id}", needs=Scope.JOBS, summary="Remove a download", errors=[NotFound],
+    shown_by=get_download,
+)  # fmt: skip
 async def delete_download(call: Call[JobPath, DeleteQuery, Nothing]) -> RemovedDownload:
     """Its links are dead; its files go when nobody else claims them."""
     downloads, who = call.parts.downloads, call.who

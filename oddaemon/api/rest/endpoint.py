@@ -3,7 +3,8 @@ answer. In this order, so that whoever is not known learns nothing of a route.""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from oddaemon.api.rest.envelope import TYPE, rate_fields, success
+from oddaemon.api.rest.envelope import TYPE, HttpCode, HttpProblem, rate_fields, success
 from oddaemon.api.rest.models import Meta
 from oddaemon.api.rest.parts import Authenticator, RestParts
 from oddaemon.api.rest.reading import body_of, headers_of, only_header, path_of, query_of
@@ -57,10 +58,29 @@ class Endpoint:
             parts=self.parts, path=path, query=query, body=body, principal=principal,
             address=request[ADDRESS], request_id=request[REQUEST_ID], request=request, headers=given,
         )  # fmt: skip
-        response = self._response(request, await route.handler(call))
+        async with self._if_matched(call):
+            answer = await route.handler(call)
+        response = self._response(request, answer)
         if not response.prepared:
             response.headers.update(headers)
         return response
+
+    @contextlib.asynccontextmanager
+    async def _if_matched(self, call: Call[Any, Any, Any]) -> AsyncIterator[None]:
+        """Around a change: with If-Match it is made to nothing else than what the header names, which RFC 9110 section
+        13.1.1 compares strongly. What there is not is not found, whatever the header says (section 13.2.1)."""
+        look = self.route.shown_by
+        if look is None or only_header(call.request, "If-Match") is None:
+            yield
+            return
+        async with self.parts.conditional:
+            etag = (await look(call)).etag
+            if not any(not tag.is_weak and tag.value in (etag, "*") for tag in call.request.if_match or ()):
+                raise HttpProblem(
+                    412, HttpCode.PRECONDITION_FAILED, "it is no longer what If-Match names",
+                    hint="get it again, and send its ETag", headers={"ETag": f'"{etag}"'},
+                )  # fmt: skip
+            yield
 
     def _limited(self, principal: Principal) -> Mapping[str, str]:
         rate = self.parts.limiter.admit(principal)

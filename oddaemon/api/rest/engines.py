@@ -216,7 +216,10 @@ async def list_engine_job_files(call: Call[EngineJobPath, PageQuery, Nothing]) -
     return Page(rows=[shown_file(file) for file in page.rows], total=page.total, query=query)
 
 
-@route("DELETE", "/{engine}/jobs/{id}", needs=Scope.JOBS, summary="Remove a download of an engine", errors=[NotFound])
+@route(
+    "DELETE", "/{engine}/jobs/{id}", needs=Scope.JOBS, summary="Remove a download of an engine", errors=[NotFound],
+    shown_by=get_engine_job,
+)  # fmt: skip
 async def delete_engine_job(call: Call[EngineJobPath, DeleteQuery, Nothing]) -> RemovedDownload:
     """As `DELETE /downloads/{id}`."""
     parts, who, query = call.parts, call.who, call.query

@@ -30,6 +30,8 @@ class HttpCode(StrEnum):
     """A page of another origin asks; `server.cors_origins` says which may."""
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     """The path exists, and has no such method. `Allow` names those that it has."""
+    PRECONDITION_FAILED = "PRECONDITION_FAILED"
+    """What was to be changed is not, or no longer, what `If-Match` names. Nothing was done."""
     TIMEOUT = "TIMEOUT"
     """The request did not arrive in time."""
     TOO_LARGE = "TOO_LARGE"

@@ -47,6 +47,14 @@ class Form(Model):
     is a list, where the model has one."""
 
 
+class IfMatch(Model):
+    """A header of routes that change what has an ETag."""
+
+    tags: str | None = Field(
+        default=None, alias="If-Match", description="Only what still has one of these ETags is changed, or `*`: any."
+    )
+
+
 class PageQuery(Model):
     """Which part of a list."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from oddaemon.api.rest.models import Meta, Model, Problem
+from oddaemon.api.rest.models import IfMatch, Meta, Model, Problem
 from oddaemon.api.rest.routes import JSON, PUBLIC, Route, Shape
 from oddaemon.domain.user import Role, Scope
 from oddaemon.wire.errors import TABLE
@@ -34,6 +34,7 @@ _OF_A_BODY = {
     413: "The body is too large.",
     415: "The body is of a type that is not taken here.",
 }
+_OF_A_CHANGE = {412: "It is not, or no longer, what `If-Match` names: nothing was changed."}
 _OF_VALUES = {422: "A value is wrong; `field` names it, `details.errors` every one."}
 
 
@@ -104,6 +105,7 @@ def _operation(route: Route, refs: Refs) -> Json:
     parameters = [
         *_parameters(route.path_model, "path"), *_parameters(route.query_model, "query"),
         *_parameters(route.header_model, "header"),
+        *(() if route.shown_by is None else _parameters(IfMatch, "header")),
     ]  # fmt: skip
     if parameters:
         operation["parameters"] = parameters
@@ -147,6 +149,8 @@ def _responses(route: Route, refs: Refs) -> Json:
         told |= _OF_A_CALLER
     if route.bodies:
         told |= _OF_A_BODY
+    if route.shown_by is not None:
+        told |= _OF_A_CHANGE
     # an unknown parameter of a query is a mistake on every route
     told |= _OF_VALUES
     for error in route.errors:

@@ -80,5 +80,8 @@ class RestParts:
     """Set when the daemon shuts down: streams come to their end."""
     large: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a large body is read."""
+    conditional: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from the look at what `If-Match` names to the end of its change: of two such changes the second sees the
+    first."""
     observe: Callable[[str, str, int, float], None] = lambda route, method, status, seconds: None
     """Told of every request that was answered."""

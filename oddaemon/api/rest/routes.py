@@ -134,6 +134,8 @@ class Route:
     """Of success, too, with the same data."""
     errors: Sequence[type[OpenDebridError]]
     """Those that a client has to expect of this route, beside those of every route."""
+    shown_by: Handler | None
+    """The handler that answers, with an ETag, what this one changes: `If-Match` is taken then."""
     max_body: int
     produces: str
     handler: Handler
@@ -162,7 +164,7 @@ class Routes:
     def __call__(
         self, method: str, path: str, *, needs: Needs, summary: str, status: int = 0,
         errors: Sequence[type[OpenDebridError]] = (), max_body: int | None = None, produces: str = JSON,
-        headers: type[Model] = Nothing, other_statuses: Sequence[int] = (),
+        headers: type[Model] = Nothing, other_statuses: Sequence[int] = (), shown_by: Handler | None = None,
     ) -> Callable[[Callable[[Call[PathT, QueryT, BodyT]], Awaitable[T]]], Callable[[Call[PathT, QueryT, BodyT]], Awaitable[T]]]:  # noqa: E501  # fmt: skip
         """`status`: of success; by default 200, or 204 for an answer without data."""
 
@@ -183,7 +185,7 @@ class Routes:
                     description=" ".join((handler.__doc__ or "").split()), needs=needs, path_model=path_model,
                     query_model=query_model, header_model=headers, bodies=_bodies(body), shape=shape, data=data,
                     status=status or (204 if shape is Shape.EMPTY else 200), errors=errors, max_body=most,
-                    other_statuses=other_statuses, produces=produces, handler=handler,
+                    other_statuses=other_statuses, shown_by=shown_by, produces=produces, handler=handler,
                 )
             )  # fmt: skip
             return handler

@@ -140,7 +140,7 @@ async def get_user(call: Call[UserPath, Nothing, Nothing]) -> Answer[User]:
 
 @route(
     "PATCH", "/users/{user}", needs=Role.ADMIN, summary="Change role, activity, password or limits",
-    errors=[NotFound, Conflict],
+    errors=[NotFound, Conflict], shown_by=get_user,
 )  # fmt: skip
 async def change_user(call: Call[UserPath, Nothing, UserChange]) -> User:
     """All of it, or nothing."""
@@ -152,7 +152,10 @@ async def change_user(call: Call[UserPath, Nothing, UserChange]) -> User:
     return shown_user(changed.user)
 
 
-@route("DELETE", "/users/{user}", needs=Role.ADMIN, summary="Remove an account", errors=[NotFound, Conflict])
+@route(
+    "DELETE", "/users/{user}", needs=Role.ADMIN, summary="Remove an account", errors=[NotFound, Conflict],
+    shown_by=get_user,
+)  # fmt: skip
 async def remove_user(call: Call[UserPath, RemoveQuery, Nothing]) -> RemovedUser:
     """Its sessions, keys, links and jobs go with it; files go when nobody else claims them."""
     count = await call.parts.accounts.remove_user(call.who, call.path.user, keep_jobs=call.query.keep_jobs)
