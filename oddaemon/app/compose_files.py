@@ -13,6 +13,7 @@ from oddaemon.app.exit_codes import ExitCode, StartFailed
 from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.link import LinkContent
 from oddaemon.domain.metrics import Counter
+from oddaemon.domain.proxies import Proxies
 from oddaemon.domain.types import Bytes, LinkId, ReplicaId, Seconds
 from oddaemon.fileserver.processes import FileServer, FileServerOptions
 from oddaemon.ports.clock import Clock
@@ -84,10 +85,15 @@ async def serve_files(base: Base, node: Node, daily: DailyServing, stack: AsyncE
     servers = FileServers(base.store, base.clock)
     serving = LinkServing(base.store, base.clock, servers)
     back = WayBack(serving, daily, RecentUse(base.clock))
+
+    def client_of(peer: str, forwarded: str) -> str:
+        return Proxies(base.current.settings.server.trusted_proxies).client(peer, [forwarded])
+
     server = FileServer(
         host=settings.file_server_host, port=settings.file_server_port, storage=node.storage_choice,
         keys=[await servers.node_key(node.agent.id)], look_up=back.look_up, on_usage=back.record, on_use=serving.use,
-        read_revoked=servers.revoked, on_gone=back.suspect, processes=settings.file_server_processes,
+        client_of=client_of, read_revoked=servers.revoked, on_gone=back.suspect,
+        processes=settings.file_server_processes,
         options=FileServerOptions(referers=tuple(settings.file_referers)),
     )  # fmt: skip
     daily.counted, daily.allot = lambda: server.counted, server.allot

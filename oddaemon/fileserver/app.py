@@ -28,9 +28,9 @@ from oddaemon.ports.storage import StorageProvider
 
 log = logging.getLogger(__name__)
 
-Use = Callable[[LinkToken, str, bool], Awaitable[LinkUse]]
-"""Whether a link with limits may be used (once more) by the client at this address; the last says that the request goes
-on with what was begun. Raises TimeoutError, NotFound."""
+Use = Callable[[LinkToken, str, str, bool], Awaitable[LinkUse]]
+"""Whether a link with limits may be used (once more) from this address, with what the request says in X-Forwarded-For;
+the last says that it goes on with what was begun. Raises TimeoutError, NotFound."""
 
 FRESH_SECONDS = 5.0
 """For how long an answer of the daemon is used without asking again."""
@@ -162,7 +162,8 @@ class FileApp:
             result = await self._known.look_up(text, token)
             if isinstance(result, Known):
                 continued = goes_on(self._storage, request, result)
-                use = await self._use(token, client, continued)
+                forwarded = request.fields.get("x-forwarded-for", "")
+                use = await self._use(token, client, forwarded, continued)
                 if use is LinkUse.ELSEWHERE:
                     result = refusal(HTTPStatus.FORBIDDEN, "this link is for another address")
                 elif use is LinkUse.USED_UP:

@@ -31,6 +31,8 @@ verified."""
 OnUse = Callable[[LinkId, str, bool], Awaitable[LinkUse]]
 """Whether a limited link may be used by the client at this address; see `app.Use`. Without one no limited link is
 served."""
+ClientOf = Callable[[str, str], str]
+"""Who asks, by the address of the other end and the request's X-Forwarded-For."""
 OnGone = Callable[[ReplicaId], Coroutine[Any, Any, None]]
 """Told of a replica of which a recorded file was not found. Raises nothing."""
 
@@ -48,6 +50,7 @@ class Desk:
     look_up: LookUp
     on_use: OnUse | None
     on_gone: OnGone | None
+    client_of: ClientOf
     usage: Usage[LinkId]
 
 
@@ -180,7 +183,8 @@ class Child:
         try:
             async with asyncio.timeout(CALLBACK_SECONDS):
                 link = LinkId(UUID(question["link"]))
-                use = desk.on_use and await desk.on_use(link, question["client"], question["continued"])
+                client = desk.client_of(question["client"], question["forwarded"])
+                use = desk.on_use and await desk.on_use(link, client, question["continued"])
             answer["state"] = use or LinkUse.USED_UP
         except Exception:  # whatever ails the store, the process is told and serves on
             log.warning("a use could not be counted", exc_info=True, extra={"action": "fileserver.use_failed"})

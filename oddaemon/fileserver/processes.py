@@ -26,7 +26,7 @@ from typing import Any
 from oddaemon.domain.day_left import DayLeft
 from oddaemon.domain.errors import Unavailable
 from oddaemon.domain.types import Bytes, LinkId, ReplicaId
-from oddaemon.fileserver.child import CALLBACK_SECONDS, Child, Desk, LookUp, OnGone, OnUse
+from oddaemon.fileserver.child import CALLBACK_SECONDS, Child, ClientOf, Desk, LookUp, OnGone, OnUse
 from oddaemon.fileserver.listener import bound
 from oddaemon.fileserver.pipe import day_to_json
 from oddaemon.fileserver.usage import Usage
@@ -88,6 +88,7 @@ class FileServer:
         read_revoked: ReadRevoked,
         on_gone: OnGone | None = None,
         on_use: OnUse | None = None,
+        client_of: ClientOf = lambda peer, forwarded: peer,
         processes: int = 1,
         options: FileServerOptions | None = None,
     ) -> None:
@@ -96,7 +97,7 @@ class FileServer:
         self._port = port
         self._storage = storage
         self._keys = tuple(keys)
-        self._desk = Desk(look_up=look_up, on_use=on_use, on_gone=on_gone, usage=Usage())
+        self._desk = Desk(look_up=look_up, on_use=on_use, on_gone=on_gone, client_of=client_of, usage=Usage())
         self._on_usage = on_usage
         self._read_revoked = read_revoked
         self._count = max(processes, 1)

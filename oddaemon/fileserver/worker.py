@@ -145,10 +145,13 @@ class Worker:
         finally:
             self._asked.pop(number, None)
 
-    async def _use(self, token: LinkToken, client: str, continued: bool) -> LinkUse:
+    async def _use(self, token: LinkToken, client: str, forwarded: str, continued: bool) -> LinkUse:
         """See `app.Use`."""
         answer = await self._question(
-            {"op": "use", "link": token.link_id.hex, "client": client, "continued": continued}
+            {
+                "op": "use", "link": token.link_id.hex, "client": client, "forwarded": forwarded,
+                "continued": continued,
+            }
         )  # fmt: skip
         if answer["state"] == "failed":
             raise TimeoutError

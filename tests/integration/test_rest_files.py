@@ -84,3 +84,19 @@ async def test_what_cannot_be_linked_says_why(tmp_path: Path) -> None:
         # the links go with the job
         await maya.data("DELETE", f"/downloads/{job['id']}")
         assert (await fetch(link["url"])).status == 410
+
+
+async def test_a_bound_link_behind_a_trusted_proxy_is_for_who_asks_the_proxy(tmp_path: Path) -> None:
+    async with rest_house(tmp_path) as house:
+        job = await ended(house.admin, await add(house.admin))
+        path = f"/files/jobs/{job['id']}/link"
+        [bound] = await house.admin.data("POST", path, status=201, json={"address": "192.0.2.7"})
+
+        async def status(forwarded: str) -> int:
+            return (await fetch(bound["url"], {"X-Forwarded-For": forwarded})).status
+
+        assert await status("192.0.2.7") == 403  # of somebody whom nobody trusts
+        await house.home.set(server__trusted_proxies="127.0.0.1")
+        assert [await status(said) for said in ("192.0.2.7", "192.0.2.8", "192.0.2.7, 192.0.2.8", "")] == [
+            200, 403, 403, 403,
+        ]  # fmt: skip

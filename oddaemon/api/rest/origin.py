@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from functools import cached_property
 from urllib.parse import urlsplit
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+from oddaemon.domain.proxies import Proxies, address_of, plain_address
 
 _PORT = re.compile(r"[0-9]{1,5}")
 
@@ -35,17 +33,13 @@ class EdgePolicy:
     """Origins whose pages may ask; `*`: any."""
 
     @cached_property
-    def _networks(self) -> Sequence[Network]:
-        return [ip_network(text, strict=False) for text in self.trusted_proxies]
+    def proxies(self) -> Proxies:
+        return Proxies(self.trusted_proxies)
 
     @cached_property
     def _hosts(self) -> frozenset[str]:
         names = (*LOCAL, *self.names, *self.allowed_hosts)
         return frozenset(name.lower().rstrip(".") for name in names if name)
-
-    def trusts(self, address: str) -> bool:
-        found = _address(address)
-        return found is not None and any(found in network for network in self._networks)
 
     def is_ours(self, host: str) -> bool:
         """Whether a Host header, with or without its port, names this server. An address always does: to have a browser
@@ -53,7 +47,7 @@ class EdgePolicy:
         name = host_name(host)
         if not name:
             return False
-        if _address(name) is not None or name in self._hosts or "*" in self._hosts:
+        if address_of(name) is not None or name in self._hosts or "*" in self._hosts:
             return True
         return any(f"*.{parent}" in self._hosts for parent in _parents(name))
 
@@ -75,18 +69,11 @@ def sent(policy: EdgePolicy, peer: str, scheme: str, headers: Mapping[str, str],
     """`peer` is the address at the other end, `all_of` gives every header of a name. What proxies that are not trusted
     say is passed over, and so is what they were told by others."""
     host = headers.get("Host", "")
-    if not policy.trusts(peer):
+    if not policy.proxies.trusts(peer):
         return Sent(address=plain_address(peer), host=host, scheme=scheme)
-    address = peer
-    hops = [hop.strip() for value in all_of("X-Forwarded-For") for hop in value.split(",")]
-    while hops and policy.trusts(address):
-        hop = _without_port(hops.pop())
-        if _address(hop) is None:
-            break
-        address = hop
     told = _last(all_of("X-Forwarded-Proto")).lower()
     return Sent(
-        address=plain_address(address),
+        address=policy.proxies.client(peer, all_of("X-Forwarded-For")),
         host=_last(all_of("X-Forwarded-Host")) or host,
         scheme=told if told in ("http", "https") else scheme,
     )
@@ -115,27 +102,6 @@ def same_origin(origin: str, host: str) -> bool:
     ours = host.rpartition(":")[2] if not host.endswith("]") and ":" in host else ""
     defaults = {"http": 80, "https": 443}
     return (port or defaults[parts.scheme]) == (int(ours) if _PORT.fullmatch(ours) else defaults[parts.scheme])
-
-
-def plain_address(text: str) -> str:
-    """An IPv4 address that came over IPv6 as it is written elsewhere; `%` and an interface go."""
-    found = _address(text)
-    return text if found is None else str(found)
-
-
-@lru_cache(maxsize=1024)
-def _address(text: str) -> Address | None:
-    try:
-        found = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
-
-
-def _without_port(hop: str) -> str:
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _last(values: Sequence[str]) -> str:
