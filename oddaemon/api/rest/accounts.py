@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from oddaemon.api.rest.jobs import tagged
 from oddaemon.api.rest.models import Model, Nothing
 from oddaemon.api.rest.routes import PUBLIC, Answer, Call, Routes
 from oddaemon.api.rest.users import User, shown_user
@@ -180,12 +181,11 @@ async def end_session(call: Call[SessionPath, SessionQuery, Nothing]) -> None:
 
 
 @route("GET", "/me", needs=Scope.READ, summary="Who is calling")
-async def get_me(call: Call[Nothing, Nothing, Nothing]) -> Me:
+async def get_me(call: Call[Nothing, Nothing, Nothing]) -> Answer[Me]:
     who = call.who
     user = await call.parts.accounts.user(who, str(who.user_id))
-    return Me(
-        user=shown_user(user), scopes=[scope for scope in Scope if scope in who.scopes], proof=str(who.proof)
-    )  # fmt: skip
+    scopes = [scope for scope in Scope if scope in who.scopes]
+    return tagged(Me(user=shown_user(user), scopes=scopes, proof=str(who.proof)))
 
 
 @route("POST", "/password", needs=Scope.ADMIN, summary="Change one's own password", errors=[LoginThrottled])

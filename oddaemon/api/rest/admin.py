@@ -182,8 +182,8 @@ async def list_nodes(call: Call[Nothing, Nothing, Nothing]) -> list[Node]:
 
 
 @route("GET", "/nodes/{id}", needs=Role.ADMIN, summary="One node, and how it does", errors=[NotFound])
-async def get_node(call: Call[NodePath, Nothing, Nothing]) -> Node:
-    return _node(await call.parts.status.node_named(call.who, call.path.id))
+async def get_node(call: Call[NodePath, Nothing, Nothing]) -> Answer[Node]:
+    return tagged(_node(await call.parts.status.node_named(call.who, call.path.id)))
 
 
 @route("DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict])

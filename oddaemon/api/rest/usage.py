@@ -6,8 +6,9 @@ from datetime import datetime
 
 from pydantic import Field
 
+from oddaemon.api.rest.jobs import tagged
 from oddaemon.api.rest.models import Model, Nothing
-from oddaemon.api.rest.routes import Call, Routes
+from oddaemon.api.rest.routes import Answer, Call, Routes
 from oddaemon.api.rest.users import UserPath
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.user import Role, Scope
@@ -51,10 +52,10 @@ def _shown(found: UsageView) -> Usage:
 
 
 @route("GET", "/auth/usage", needs=Scope.READ, summary="What one uses and may use")
-async def get_my_usage(call: Call[Nothing, Nothing, Nothing]) -> Usage:
-    return _shown(await call.parts.quotas.usage(call.who))
+async def get_my_usage(call: Call[Nothing, Nothing, Nothing]) -> Answer[Usage]:
+    return tagged(_shown(await call.parts.quotas.usage(call.who)))
 
 
 @route("GET", "/admin/users/{user}/usage", needs=Role.ADMIN, summary="What a user uses and may use", errors=[NotFound])
-async def get_usage(call: Call[UserPath, Nothing, Nothing]) -> Usage:
-    return _shown(await call.parts.quotas.usage(call.who, call.path.user))
+async def get_usage(call: Call[UserPath, Nothing, Nothing]) -> Answer[Usage]:
+    return tagged(_shown(await call.parts.quotas.usage(call.who, call.path.user)))
