@@ -30,7 +30,8 @@ async def test_nodes_and_settings(tmp_path: Path) -> None:
         await admin.refused("GET", "/admin/nodes/there", 404, "NOT_FOUND")
         assert "own node" in (await admin.refused("DELETE", "/admin/nodes/here", 409, "CONFLICT"))["message"]
 
-        for single in ("/admin/nodes/here", "/admin/users/admin", "/admin/users/admin/usage", "/auth/me", "/auth/usage"):
+        account = "/admin/users/admin"
+        for single in ("/admin/nodes/here", account, f"{account}/usage", "/auth/me", "/auth/usage"):
             assert (await admin.call("GET", single))[0].headers["ETag"]
         key = "/admin/settings/limits.jobs_per_user"
         response, answer = await admin.call("GET", key)
