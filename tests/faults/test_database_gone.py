@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections import Counter
@@ -154,12 +155,23 @@ async def test_calls_fail_clearly_while_it_is_away_and_succeed_afterwards(proxy:
     assert await numbers(store) == [1, 2]
 
 
-async def test_a_short_absence_is_not_noticed(proxy: Proxy, store: SqlStore) -> None:
+async def test_a_short_absence_is_not_noticed(
+    proxy: Proxy, store: SqlStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is back when a write has been turned away once."""
+    caplog.set_level(logging.INFO, unit_of_work.__name__)
+    turned_away: list[logging.LogRecord] = []
+
+    def come_back(record: logging.LogRecord) -> bool:
+        if getattr(record, "action", "") == "store.retry" and not turned_away:
+            turned_away.append(record)
+            proxy.serve()
+        return True
+
+    monkeypatch.setattr(unit_of_work.log, "filters", [come_back])
     await asyncio.to_thread(proxy.refuse)
-    adding = asyncio.ensure_future(store.write(add))
-    await asyncio.sleep(0.1)
-    await asyncio.to_thread(proxy.serve)
-    assert await adding == 1
+    assert await store.write(add) == 1
+    assert turned_away
 
 
 async def test_connections_that_the_server_ends_are_made_anew(postgres: str, store: SqlStore) -> None:
@@ -338,7 +350,11 @@ async def test_an_own_connection_that_the_server_still_holds_is_ended(proxy: Pro
 
 
 async def test_the_lock_is_taken_again_without_a_write(
-    postgres: str, proxy: Proxy, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    postgres: str,
+    proxy: Proxy,
+    store: SqlStore,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(server, "LOCK_PATIENCE", 0.1)
     monkeypatch.setattr(sql_store, "KEEP_SECONDS", 0.05)
@@ -346,7 +362,7 @@ async def test_the_lock_is_taken_again_without_a_write(
     try:
         await store.write(add)
         await asyncio.to_thread(proxy.refuse)
-        await asyncio.sleep(0.2)
+        await until(lambda: "the database is away" in caplog.messages, what="the loss to be noticed")
         await asyncio.to_thread(proxy.serve)
 
         async def held() -> bool:

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from odctl.cli import spawn
-from odctl.client.endpoints import Choice, probe
-from odctl.client.errors import OdctlError
+from odctl.client.endpoints import Choice, find_socket, probe
+from odctl.client.errors import OdctlError, Unreachable
 
 LISTENS = """
 import os, socket, sys, time
 print("hello from", os.getsid(0) == os.getpid(), sys.argv[1:], flush=True)
-time.sleep(0.2)
+while not os.path.exists(os.environ["FAKE_LOOKED"]):
+    time.sleep(0.01)
 with socket.socket(socket.AF_UNIX) as sock:
     sock.bind(os.environ["FAKE_SOCKET"])
     sock.listen()
@@ -33,6 +34,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
     monkeypatch.setenv("FAKE_SOCKET", str(short / "c.sock"))
+    monkeypatch.setenv("FAKE_LOOKED", str(short / "looked"))
     (tmp_path / "fake/oddaemon").mkdir(parents=True)
     (tmp_path / "fake/oddaemon/__init__.py").touch()
     yield short
@@ -43,7 +45,17 @@ def program(tmp_path: Path, text: str) -> None:
     (tmp_path / "fake/oddaemon/__main__.py").write_text(text)
 
 
-def test_it_returns_when_the_daemon_answers(folder: Path, tmp_path: Path) -> None:
+def test_it_returns_when_the_daemon_answers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This one listens only after it was looked for in vain."""
+
+    def look(choice: Choice) -> Path:
+        try:
+            return find_socket(choice)
+        except Unreachable:
+            (folder / "looked").touch()
+            raise
+
+    monkeypatch.setattr(spawn, "find_socket", look)
     program(tmp_path, LISTENS)
     path = folder / "c.sock"
     pid, log = spawn.spawn(Choice(paths=(path,), source="auto"), ["--flag"])

@@ -242,8 +242,7 @@ async def test_starting_can_be_cancelled(supervisor: ProcessSupervisor, tmp_path
     before = children()  # other tests of this process may have left it a helper of multiprocessing
     probe = Probe(tmp_path, SLEEP)
     starting = asyncio.ensure_future(supervisor.start(probe.spec))
-    await until(lambda: probe.starts == 1, what="the start")
-    await asyncio.sleep(0.1)
+    await until(lambda: set(children()) - set(before), what="the child")
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
