@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.support import core
 from tests.support.core import house
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.wait import until
+
+MISSED = ("store.retry", "reconcile_failed", "resolve_failed")
+"""What the log says where the database was wanted and not there."""
 
 
 @pytest.fixture
@@ -59,17 +63,27 @@ async def test_downloads_go_on_while_the_database_is_away(tmp_path: Path, proxy:
         assert len(await home.replicas()) == 3
 
 
-async def test_a_database_that_comes_and_goes_costs_no_job(tmp_path: Path, proxy: Proxy) -> None:
+async def test_a_database_that_comes_and_goes_costs_no_job(
+    tmp_path: Path, proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time it is away until somebody has missed it, and there until something was stored."""
+    caplog.set_level(logging.INFO, "oddaemon")
+
+    def missed() -> int:
+        return sum(getattr(record, "action", "") in MISSED for record in caplog.records)
+
     async with house(tmp_path, per_user=3) as home:
         views = [
             await home.add(f"http://sim.invalid/{number}", options={"size": "9000", "rate": "30000"})
             for number in range(8)
         ]
         for _ in range(6):
+            before = missed()
             await asyncio.to_thread(proxy.refuse)
-            await asyncio.sleep(0.15)
+            await until(lambda before=before: missed() > before, what="it to be missed")  # type: ignore[misc]
+            before = proxy.commits
             await asyncio.to_thread(proxy.serve)
-            await asyncio.sleep(0.1)
+            await until(lambda before=before: proxy.commits > before, what="a commit")  # type: ignore[misc]
         for view in views:
             job = await home.until_state(view, JobState.COMPLETED, JobState.FAILED)
             assert job.state is JobState.COMPLETED, job.error
