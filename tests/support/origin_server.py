@@ -71,6 +71,8 @@ class Page:
     """The exact Authorization header that is needed."""
     sent: int = 0
     """Bytes of bodies sent so far."""
+    sending: int = 0
+    """Bodies that are on their way now."""
     gets: int = 0
     on_get: Callable[[Page], None] | None = None
     on_request: Callable[[Page], None] | None = None
@@ -232,7 +234,11 @@ class Origin:
         if page.on_get:
             page.on_get(page)
         await _head(writer, status, lines)
-        whole = await self._body(writer, page, body)
+        page.sending += 1
+        try:
+            whole = await self._body(writer, page, body)
+        finally:
+            page.sending -= 1
         return keep and whole
 
     async def _body(self, writer: asyncio.StreamWriter, page: Page, body: bytes) -> bool:
