@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from oddaemon.domain.errors import InvalidArgument, NotFound, StorageMissing
+from oddaemon.domain.errors import InvalidArgument, NotFound, StorageFailed, StorageMissing
 from oddaemon.domain.files import SafeRelativePath
 from oddaemon.domain.node import DiskUsage
 from oddaemon.domain.types import Bytes, ReplicaId
@@ -74,9 +74,10 @@ class LocalStorage(StorageProvider):
         with self._opened_base() as base:
             try:
                 os.mkdir(str(replica_id), 0o700, dir_fd=base)
-            except FileExistsError:
+            except FileExistsError as error:
                 if not stat.S_ISDIR(os.stat(str(replica_id), dir_fd=base, follow_symlinks=False).st_mode):
-                    raise
+                    hint = f"look at {self._base / str(replica_id)}, which is not what the daemon put there"
+                    raise StorageFailed(f"the place of {replica_id} is taken by no folder", hint=hint) from error
         return self._base / str(replica_id)
 
     def open(self, replica_id: ReplicaId, path: str) -> int:

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from oddaemon.domain.errors import StorageMissing
+from oddaemon.domain.errors import StorageFailed, StorageMissing
 from oddaemon.domain.types import ReplicaId
 from oddaemon.ports.storage import StorageProvider
 from oddaemon.storage.local import PLUGIN, SENTINEL, LocalSettings, LocalStorage
@@ -63,6 +63,16 @@ def test_the_base_may_be_a_link(tmp_path: Path) -> None:
     replica_id = ReplicaId(uuid4())
     storage.allocate(replica_id)
     assert (tmp_path / "disk" / str(replica_id)).is_dir()
+
+
+def test_what_stands_in_the_place_of_a_folder_is_told(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "base")
+    storage.prepare(known=False)
+    replica_id = ReplicaId(uuid4())
+    (tmp_path / "base" / str(replica_id)).symlink_to(tmp_path)
+    with pytest.raises(StorageFailed) as told:
+        storage.allocate(replica_id)
+    assert str(replica_id) in told.value.hint
 
 
 def test_a_relative_base_path_is_a_problem() -> None:

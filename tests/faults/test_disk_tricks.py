@@ -161,7 +161,8 @@ async def test_a_directory_replaced_by_a_link_is_neither_filled_nor_served_nor_e
 
         async def tried() -> bool:
             job = await daemon.job(again)
-            return job["state"] in ("completed", "failed") or bool(job["reason"] and job["reason"]["code"] == "retry")
+            waits = job["reason"] is not None and job["reason"]["code"] in ("retry", "storage_failed")
+            return job["state"] in ("completed", "failed") or waits
 
         await until(tried)
         (await daemon.odctl("rm", str(number), str(again))).ok()
