@@ -186,7 +186,10 @@ async def get_node(call: Call[NodePath, Nothing, Nothing]) -> Answer[Node]:
     return tagged(_node(await call.parts.status.node_named(call.who, call.path.id)))
 
 
-@route("DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict])
+@route(
+    "DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict],
+    shown_by=get_node,
+)  # fmt: skip
 async def remove_node(call: Call[NodePath, Nothing, Nothing]) -> None:
     """The controller's own cannot be removed."""
     await call.parts.status.remove_node(call.who, call.path.id)
