@@ -202,7 +202,7 @@ async def test_a_lasting_failure_fails_all_its_claimants_at_once(tmp_path: Path)
 
 
 async def test_retry_revives_only_the_callers_job(tmp_path: Path) -> None:
-    async with house(tmp_path) as home:
+    async with house(tmp_path, queue_paused=True) as home:
         options = {
             "size": "50000",
             "fail-at": "50",
@@ -211,6 +211,9 @@ async def test_retry_revives_only_the_callers_job(tmp_path: Path) -> None:
             "fail-retry": "lasting",
         }
         mine, theirs = await home.add(URL, options=options), await home.add(URL, await home.user("m"), options=options)
+        # both wait for the one download that fails
+        home.limits = replace(home.limits, queue_paused=False)
+        home.core.reconciler.wake()
         await home.until_state(mine, FAILED)
         await home.until_state(theirs, FAILED)
         await home.core.downloads.retry(home.admin, mine.job.id)
@@ -564,8 +567,10 @@ async def test_what_the_engine_says_is_told_of_what_runs(tmp_path: Path) -> None
 
 async def test_a_list_is_sorted_by_what_runs_now(tmp_path: Path) -> None:
     async with house(tmp_path, per_user=2) as home:
-        for rate in ("1000", "90000", "5"):
-            await home.add(f"{URL}{rate}", options={"size": "9000000", "rate": rate})
+        for rate in ("1000", "90000"):
+            view = await home.add(f"{URL}{rate}", options={"size": "9000000", "rate": rate})
+            await home.until_state(view, ACTIVE)
+        await home.add(f"{URL}waits", options={"size": "9000000", "rate": "5"})
 
         async def order(sort: str) -> list[int]:
             page = await home.core.jobs.page(home.admin, filter="", sort=sort, offset=0, limit=9, include_old=True)
