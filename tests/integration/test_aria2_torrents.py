@@ -433,10 +433,12 @@ async def test_peers_are_shown(bench: Bench, tracker: Tracker, swarm: Swarm) -> 
     request = bench.request(torrent)
     await bench.engine.add(request)
     status = await bench.bytes_came(request, 1)
-    assert (status.seeders, status.peers) == (1, 1)
-    (peer,) = await bench.engine.peers(request.replica_id)
-    assert peer.address.startswith("127.0.0.1:")
-    assert (peer.seeder, peer.progress) == (True, 1.0)
+    # for a moment the two may hold a connection that each of them has opened
+    assert status.seeders == 1
+    assert status.peers in (1, 2)
+    peers = await bench.engine.peers(request.replica_id)
+    assert all(peer.address.startswith("127.0.0.1:") for peer in peers)
+    assert (True, 1.0) in [(peer.seeder, peer.progress) for peer in peers]
 
 
 async def test_a_magnet_without_peers_waits_and_goes_at_once_when_told(bench: Bench, tracker: Tracker) -> None:

@@ -212,6 +212,8 @@ async def test_retry_revives_only_the_callers_job(tmp_path: Path) -> None:
         }
         mine, theirs = await home.add(URL, options=options), await home.add(URL, await home.user("m"), options=options)
         # both wait for the one download that fails
+        for view in (mine, theirs):
+            await home.until_job(lambda job: job.entry_id is not None, view)
         home.limits = replace(home.limits, queue_paused=False)
         home.core.reconciler.wake()
         await home.until_state(mine, FAILED)
