@@ -61,7 +61,7 @@ class AvailabilityService:
 
     async def _one(self, who: Principal, text: str) -> Availability:
         try:
-            source, _ = self.reader.source(AddOrder(source=text))
+            source, _, _ = await self.reader.source(AddOrder(source=text))
         except OpenDebridError as error:
             return Availability(source=text, error=error)
         key = key_of(source, certain_engine(source) or ARIA2)

@@ -69,7 +69,7 @@ class DownloadService:
         nothing was stored.
         """
         require(who, Scope.JOBS)
-        read = self.reader.read(who, order)
+        read = await self.reader.read(who, order)
         if id is not None:
             read = replace(read, job=replace(read.job, id=id))
         on_disk = await self.hits.check(read.key) if read.key is not None and not read.force else None

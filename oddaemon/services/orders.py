@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -37,6 +38,8 @@ from oddaemon.services.views import AddOrder
 ARIA2 = EngineName("aria2")
 YTDLP = EngineName("ytdlp")
 MAX_TAGS = 50
+LARGE_TORRENT = 1 << 15
+"""Bytes from which a torrent is read in a thread."""
 MAX_PRIORITY = 1000
 CHECKSUM_LENGTHS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 _TAG = re.compile(r"[^\s,=\x00-\x1f\x7f]{1,64}")
@@ -73,6 +76,17 @@ def entry_files(info: TorrentInfo) -> list[EntryFile]:
     return distinct_paths(files)
 
 
+async def opened(torrent: bytes) -> tuple[TorrentInfo, list[EntryFile]]:
+    """What a torrent holds, and its files. A large one may have a hundred thousand, and is read beside the loop. Raises
+    InvalidSource."""
+
+    def look() -> tuple[TorrentInfo, list[EntryFile]]:
+        info = parse_torrent(torrent)
+        return info, entry_files(info)
+
+    return look() if len(torrent) <= LARGE_TORRENT else await asyncio.to_thread(look)
+
+
 @dataclass(slots=True)
 class OrderReader:
     """`option_specs` are those of every engine that is configured, by engine; `nodes` what is known of each node."""
@@ -81,8 +95,8 @@ class OrderReader:
     nodes: Callable[[], Collection[NodeSnapshot]]
     option_specs: Callable[[], Mapping[EngineName, Sequence[OptionSpec]]]
 
-    def read(self, who: Principal, order: AddOrder) -> Order:
-        source, info = self.source(order)
+    async def read(self, who: Principal, order: AddOrder) -> Order:
+        source, info, files = await self.source(order)
         wish = self.engine_wish(order.engine)
         node_wish = self._node_wish(order)
         node = self.named_node(node_wish)
@@ -93,7 +107,6 @@ class OrderReader:
         if source.username is not None:
             secrets[URL_USER] = source.username
             secrets[URL_PASSWORD] = source.password or ""
-        files = entry_files(info) if info is not None else []
         selection, checksum = _selection(order.files, files), _checksum(order.checksum)
         if checksum is not None and files:
             _of_one_file(len(select(selection, files)))
@@ -134,16 +147,17 @@ class OrderReader:
             return job, None
         return job, Material(torrent=material.torrent if material else None, secrets=secrets)
 
-    def source(self, order: AddOrder) -> tuple[Source, TorrentInfo | None]:
+    async def source(self, order: AddOrder) -> tuple[Source, TorrentInfo | None, Sequence[EntryFile]]:
+        """With what its torrent holds, and of which files."""
         if order.torrent is None:
-            return parse_source(order.source), None
-        info = parse_torrent(order.torrent)
+            return parse_source(order.source), None, ()
+        info, files = await opened(order.torrent)
         if info.version == "v2":
             raise InvalidSource(
                 "this torrent is v2-only, which aria2 does not support",
                 hint="use a v1 or hybrid torrent of the same content",
             )
-        return source_of_torrent(info), info
+        return source_of_torrent(info), info, files
 
     def engine_wish(self, name: str) -> EngineName | None:
         if name in ("", "auto"):

@@ -16,7 +16,7 @@ from oddaemon.ports.engine import FillFile
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker
-from oddaemon.services.orders import OrderReader, entry_files, key_of
+from oddaemon.services.orders import OrderReader, key_of
 from oddaemon.services.resolver import Resolver
 from oddaemon.services.views import AddOrder, ProbeView
 from oddaemon.services.while_standing import while_it_stands
@@ -64,7 +64,7 @@ class Prober:
         self, who: Principal, source: str, torrent: bytes | None, engine: str, options: Mapping[str, str],
         deadline: Seconds, on: NodeId | None,
     ) -> ProbeView:  # fmt: skip
-        parsed, info = self.reader.source(AddOrder(source=source, torrent=torrent))
+        parsed, info, inside = await self.reader.source(AddOrder(source=source, torrent=torrent))
         wish = self.reader.engine_wish(engine)
         node = self.reader.named_node(on)
         plain = dict(options)
@@ -80,7 +80,7 @@ class Prober:
         except TimeoutError as error:
             raise DeadlineExceeded(f"looking at the source took longer than {deadline:g} s") from error
         key = result.key or key_of(parsed, chosen)
-        files = entry_files(info) if info is not None else shown_files(result.files)
+        files = inside if info is not None else shown_files(result.files)
         node_id, placement = self.would_run(chosen, result.size, on)
         name = result.name or (info.name if info is not None else None)
         return ProbeView(
