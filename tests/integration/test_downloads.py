@@ -637,14 +637,13 @@ async def test_the_reserve_holds_two_that_fit_only_alone(tmp_path: Path) -> None
         home.limits = type(home.limits)(min_disk_free=Bytes(free * 94 // 100), resume_free=Bytes(1))
         big = {"size": str(free * 5 // 100), "rate": "1000"}
         one, two = await home.add(URL + "1", options=big), await home.add(URL + "2", options=big)
-        await home.until_state(one, ACTIVE)
 
-        async def waits() -> bool:
-            view = await home.core.jobs.get(home.admin, str(two.job.number))
-            reason = view.job.reason
-            return view.job.state is QUEUED and reason is not None and reason.code is ReasonCode.WAITING_FOR_SPACE
+        async def one_waits_for_the_other() -> bool:
+            jobs = [(await home.core.jobs.get(home.admin, str(view.job.number))).job for view in (one, two)]
+            why = [job.reason.code for job in jobs if job.state is QUEUED and job.reason is not None]
+            return why == [ReasonCode.WAITING_FOR_SPACE] and ACTIVE in [job.state for job in jobs]
 
-        await until(waits)
+        await until(one_waits_for_the_other)
 
 
 async def test_a_full_disk_holds_what_runs_and_lets_it_go_on(tmp_path: Path) -> None:
