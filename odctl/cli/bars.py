@@ -20,7 +20,7 @@ from rich.table import Column
 from rich.text import Text
 
 from odctl.cli.output import Output
-from odctl.cli.text import rate
+from odctl.text import rate
 
 BAR_WIDTH = 20
 

@@ -21,10 +21,10 @@ from odproto import API_MAJOR, API_MINOR
 from odproto.endpoint import default_runtime_dir
 
 from odctl import __version__
-from odctl.cli.text import size
 from odctl.client.endpoints import BOOTED_WITH_SYSTEMD, Choice, find_socket, groups_to_come
 from odctl.client.errors import OdctlError
 from odctl.config import data_dir
+from odctl.text import size
 
 GROUP = "opendebrid"
 """Who may use the machine's own daemon."""

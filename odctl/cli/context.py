@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import FORMATS, Output
-from odctl.cli.text import clean, parse_duration
 from odctl.client.endpoints import Choice, choose, find_socket
 from odctl.client.errors import OdctlError, Unreachable, UsageError
 from odctl.config import Environment
+from odctl.text import clean, parse_duration
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

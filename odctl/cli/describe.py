@@ -7,8 +7,8 @@ from typing import Any
 
 from odctl.cli import tree
 from odctl.cli.suggest import TOPICS
-from odctl.cli.text import clean
 from odctl.client.errors import UsageError
+from odctl.text import clean
 
 
 def member(command: Any, word: str) -> Any:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TextIO
 
 from odctl.cli.pager import paged
-from odctl.cli.text import clean
 from odctl.client.errors import OdctlError, UsageError
+from odctl.text import clean
 
 FORMATS = ("table", "wide", "plain", "csv", "json", "jsonl")
 GAP = "  "

@@ -10,9 +10,9 @@ from typing import TextIO
 
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
-from odctl.cli.text import clean, size
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import File
+from odctl.text import clean, size
 
 ALL, LARGEST = "all", "largest"
 QUESTION = "which (1,3-5  *.mkv  all  largest; q to leave)? [all] "

@@ -12,9 +12,9 @@ import typer
 
 from odctl.cli.output import Output, dumps
 from odctl.cli.show import why
-from odctl.cli.text import clean, duration, percent, rate, size
 from odctl.client.errors import UsageError
 from odctl.client.models import Job, rfc3339
+from odctl.text import clean, duration, percent, rate, size
 
 if TYPE_CHECKING:
     from odctl.cli.bars import Bars

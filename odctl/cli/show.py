@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from odctl.cli.output import Column, Output, check_fields, names_of, raw_column
-from odctl.cli.text import clean, duration, moment, percent, rate, size
 from odctl.client.models import Detail, File, Job, Reason
+from odctl.text import clean, duration, moment, percent, rate, size
 
 _UTC = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)? UTC")
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
-from odctl.cli.text import clean, parse_size
 from odctl.client.errors import OdctlError, UsageError
+from odctl.text import clean, parse_size
 
 MAX_TORRENT = 10 << 20
 """Bytes of a .torrent file."""

@@ -9,9 +9,9 @@ import typer
 from odctl.cli.app import invocation
 from odctl.cli.describe import counted
 from odctl.cli.output import Column, check_fields
-from odctl.cli.text import clean, moment
 from odctl.client.errors import UsageError
 from odctl.client.models import REVOKED, Invitation, Session
+from odctl.text import clean, moment
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -14,11 +14,11 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
-from odctl.cli.text import clean
 from odctl.client.credentials import API_KEY, INVITATION, STORED, Credential, Keyring, checked, read_token
 from odctl.client.endpoints import Choice, find_socket, user_name
 from odctl.client.errors import OdctlError, UsageError
 from odctl.config import Environment
+from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -17,10 +17,10 @@ from odctl.cli.output import Output, check_fields, get
 from odctl.cli.picking import check_interactive, pick_files
 from odctl.cli.progress import ProgressOpt, check_mode
 from odctl.cli.sources import Order, parse_options, parse_priority, read_batch, resolve
-from odctl.cli.text import clean, parse_size
 from odctl.client.endpoints import find_socket
 from odctl.client.errors import OdctlError, Unreachable, UsageError
 from odctl.client.models import File, Job
+from odctl.text import clean, parse_size
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -10,9 +10,9 @@ import typer
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.output import Column, check_fields
-from odctl.cli.text import clean, moment, parse_duration
 from odctl.client.errors import UsageError
 from odctl.client.models import ApiKey
+from odctl.text import clean, moment, parse_duration
 
 FIELDS = tuple(ApiKey.__dataclass_fields__)
 SECRET_FIELDS = ("id", "key", "scopes", "expires_at", "name", "user")

@@ -12,9 +12,9 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column, check_fields
-from odctl.cli.text import clean, moment, parse_duration, parse_size, size
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Failure
+from odctl.text import clean, moment, parse_duration, parse_size, size
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -15,8 +15,8 @@ from odctl.cli import snapshots
 from odctl.cli.app import invocation, lookup_in
 from odctl.cli.context import Invocation
 from odctl.cli.suggest import SHELLS, read_line, suggest
-from odctl.cli.text import clean
 from odctl.client.errors import UsageError
+from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

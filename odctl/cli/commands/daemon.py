@@ -19,9 +19,9 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
 from odctl.cli.spawn import spawn
-from odctl.cli.text import clean
 from odctl.client.endpoints import find_socket
 from odctl.client.errors import ConnectionLost, OdctlError, Unreachable, UsageError
+from odctl.text import clean
 
 UNIT = "oddaemon.service"
 FIELDS = ("manager", "unit", "state", "pid")

@@ -15,8 +15,8 @@ from odctl.cli.app import invocation
 from odctl.cli.checks import Check, of_the_client, of_what_a_daemon_needs
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
-from odctl.cli.text import clean
 from odctl.client.errors import OdctlError, Unreachable
+from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -9,7 +9,7 @@ import typer
 from odctl.cli.app import invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column
-from odctl.cli.text import clean
+from odctl.text import clean
 
 COLUMNS = (
     Column(title="NAME", show=lambda e: e["name"]),

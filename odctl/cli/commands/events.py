@@ -11,9 +11,9 @@ import typer
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.output import Output, check_fields, dumps
-from odctl.cli.text import clean, moment, parse_time
 from odctl.client.errors import UNREACHABLE, OdctlError, UsageError
 from odctl.client.models import Event
+from odctl.text import clean, moment, parse_time
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

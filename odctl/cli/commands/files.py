@@ -11,9 +11,9 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.output import check_fields
 from odctl.cli.picking import matches
-from odctl.cli.text import clean, percent, size
 from odctl.client.errors import UsageError
 from odctl.client.models import File
+from odctl.text import clean, percent, size
 
 
 def files(

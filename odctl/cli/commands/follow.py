@@ -12,8 +12,8 @@ from odctl.cli.context import Invocation
 from odctl.cli.output import check_fields
 from odctl.cli.progress import FIELDS as PROGRESS_FIELDS
 from odctl.cli.progress import ProgressOpt, check_mode
-from odctl.cli.text import clean
 from odctl.client.errors import UsageError
+from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -19,12 +19,12 @@ from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
 from odctl.cli.picking import matches
 from odctl.cli.progress import FetchProgress, ProgressOpt, check_mode
-from odctl.cli.text import clean, parse_size, percent
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch
 from odctl.client.models import File, Job, Link
 from odctl.client.pipe import stream_to
 from odctl.client.placing import place
+from odctl.text import clean, parse_size, percent
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -12,9 +12,9 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.output import Column
 from odctl.cli.pager import paged
-from odctl.cli.text import parse_duration, rate
 from odctl.client.errors import UsageError
 from odctl.client.models import Detail, Job
+from odctl.text import parse_duration, rate
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -20,9 +20,9 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
 from odctl.cli.params import WithProgram
-from odctl.cli.text import clean, parse_duration
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Link
+from odctl.text import clean, parse_duration
 
 LINK_FIELDS = tuple(Link.__dataclass_fields__)
 PLAYERS = ("mpv", "vlc", "ffplay")

@@ -8,9 +8,9 @@ import typer
 
 from odctl.cli.app import invocation
 from odctl.cli.output import Column
-from odctl.cli.text import moment, size
 from odctl.client.errors import UsageError
 from odctl.client.models import MintedLink
+from odctl.text import moment, size
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -11,8 +11,8 @@ from odctl.cli.commands.add import EngineOpt, ensure_daemon, errors, orders_of
 from odctl.cli.context import Invocation
 from odctl.cli.output import Column
 from odctl.cli.sources import Order, parse_options
-from odctl.cli.text import clean, size
 from odctl.client.errors import OdctlError
+from odctl.text import clean, size
 
 if TYPE_CHECKING:
     import asyncio

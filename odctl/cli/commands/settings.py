@@ -11,8 +11,8 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column, check_fields, dumps
-from odctl.cli.text import clean, exact_duration, exact_size
 from odctl.client.errors import OdctlError, UsageError
+from odctl.text import clean, exact_duration, exact_size
 
 OPTIONAL = {"ls": {"source": r"[^-].*"}}
 """Options whose value may be left out; see odctl.cli.hoist."""

@@ -8,7 +8,7 @@ import typer
 
 from odctl.cli.app import invocation
 from odctl.cli.output import Output
-from odctl.cli.text import clean, duration, rate, size
+from odctl.text import clean, duration, rate, size
 
 DEGRADED = 3
 

@@ -13,9 +13,9 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.describe import counted
 from odctl.cli.output import Column, check_fields
-from odctl.cli.text import clean, moment, parse_duration, parse_size, size
 from odctl.client.errors import UsageError
 from odctl.client.models import Usage, User, UserLimits
+from odctl.text import clean, moment, parse_duration, parse_size, size
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -10,8 +10,8 @@ from odproto import API_MAJOR, API_MINOR
 
 from odctl import __version__
 from odctl.cli.app import invocation
-from odctl.cli.text import clean
 from odctl.client.errors import OdctlError, Unreachable
+from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odctl.cli import text
+from odctl import text
 from odctl.client.errors import UsageError
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

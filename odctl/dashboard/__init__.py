@@ -1,0 +1,1 @@
+"""The dashboard: what `odctl top` shows. The only package that knows Textual."""
