@@ -29,6 +29,7 @@ TREE: dict[str, Entry | Group] = {
     "probe": Entry("probe", "probe", "Look at a source without downloading it."),
     "ls": Entry("jobs", "ls", "List jobs."),
     "show": Entry("jobs", "show", "Everything about a job."),
+    "top": Entry("dashboard", "top", "The dashboard: what is downloaded, live."),
     "watch": Entry("follow", "watch", "Follow jobs until they end."),
     "wait": Entry("follow", "wait", "Wait until jobs end; the exit code tells how."),
     "files": Entry("files", "files", "The files of a job."),

@@ -278,11 +278,13 @@ class DaemonClient:
         limit: int = 0,
         old: bool = False,
         interval_ms: int = 0,
+        fields: Sequence[str] = (),
     ) -> AsyncGenerator[wire.WatchResponse, None]:
-        """The raw stream; see odctl.client.watching for what follows jobs through gaps and reconnects."""
+        """The raw stream; see odctl.client.watching for what follows jobs through gaps and reconnects. Of the jobs
+        only `fields` are told, if there are some."""
         request = wire.WatchRequest(
             filter=where, sort=sort, offset=offset, limit=limit, all=old, interval_ms=interval_ms,
-            selector=None if which is None else which.message(),
+            fields=list(fields), selector=None if which is None else which.message(),
         )  # fmt: skip
         async with contextlib.aclosing(guarded(self._control.watch(request), "watch")) as stream:
             async for answer in stream:

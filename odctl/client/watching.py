@@ -44,7 +44,7 @@ class Update:
 
 
 @dataclass(slots=True)
-class _Page:
+class Page:
     """The page as the stream describes it."""
 
     messages: dict[int, common.Job] = field(default_factory=dict)
@@ -90,7 +90,7 @@ async def follow(
 ) -> AsyncGenerator[Update, None]:
     """Updates for ever. `on_lost` is told once each time the daemon goes away; after 60 s without it the last error is
     raised. The first update is the whole page."""
-    page = _Page()
+    page = Page()
     loop = asyncio.get_running_loop()
     pause, since, ever = FIRST_PAUSE, loop.time(), False
     while True:

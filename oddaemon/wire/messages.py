@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as control
 
 from oddaemon.domain.cache import EntryFile
+from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.events import Event
 from oddaemon.domain.failure import Failure, Reason, Retry
 from oddaemon.domain.files import display_path
@@ -110,6 +111,23 @@ def job_message(view: JobView) -> common.Job:
 
 
 JOB_FIELDS = tuple(field.name for field in fields(common.Job))
+
+
+ALWAYS_TOLD = ("id", "state", "hold", "rev")
+
+
+def job_fields(asked: Collection[str]) -> tuple[str, ...]:
+    """Those and what is told of every job; none for none. Raises InvalidArgument."""
+    for name in asked:
+        if name not in JOB_FIELDS:
+            raise InvalidArgument(
+                f"a job has no field {clean(name)[:40]!r}", field="fields", hint="fields: " + ", ".join(JOB_FIELDS)
+            )
+    return tuple(name for name in JOB_FIELDS if name in asked or name in ALWAYS_TOLD) if asked else ()
+
+
+def only(job: common.Job, names: Collection[str]) -> common.Job:
+    return common.Job(**{name: getattr(job, name) for name in names})
 
 
 def job_patch(before: common.Job, after: common.Job) -> control.JobPatch | None:

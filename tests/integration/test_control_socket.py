@@ -503,6 +503,25 @@ async def test_watch_by_selector_sees_those_jobs_alone(served: Desk) -> None:
             assert page.jobs[second].progress == 1.0
 
 
+async def test_watch_tells_the_fields_that_were_asked_for_and_what_tells_jobs_apart(served: Desk) -> None:
+    async with stub(served) as client:
+        (number,) = await add(client, 1, paused=True)
+        request = pb.WatchRequest(interval_ms=100, fields=["name"])
+        async with closing(client.watch(request)) as stream:
+            page = Mirror()
+            await page.until(stream, lambda: page.order == [number])
+            told = page.jobs[number]
+            assert (told.id, told.name != "", told.state) == (number, True, common.JobState.QUEUED)
+            assert (told.uuid, told.source, told.created_at) == ("", "", None)
+            await client.set_jobs(pb.SetJobsRequest(selector=ids(number), changes=["name=new", "tags+=a"]))
+            await page.until(stream, lambda: page.jobs[number].name == "new")
+            assert page.jobs[number].tags == []
+        with pytest.raises(GRPCError) as caught:
+            async with closing(client.watch(pb.WatchRequest(fields=["colour"]))) as stream:
+                await anext(stream)
+        assert caught.value.status is Status.INVALID_ARGUMENT
+
+
 async def test_a_filter_that_does_not_parse_comes_with_details(served: Desk) -> None:
     async with served.channel() as channel:
         channel._codec = Raw()

@@ -44,7 +44,7 @@ class _Changes:
 async def watch(
     parts: ControlParts, ending: asyncio.Event, who: Principal, message: pb.WatchRequest
 ) -> AsyncIterator[pb.WatchResponse]:
-    """Raises InvalidFilter before the first answer. Ends when the daemon drains."""
+    """Raises InvalidFilter and InvalidArgument before the first answer. Ends when the daemon drains."""
     interval = min(max(message.interval_ms / 1000 or DEFAULT_INTERVAL, MIN_INTERVAL), MAX_INTERVAL)
     by_bytes = any(key.field in MOVED_BY_PROGRESS for key in parse_sort(message.sort))
     async with parts.bus.subscribe(("job.*",), capacity=BACKLOG, overflow=Overflow.GAP) as subscription:
@@ -98,6 +98,7 @@ class _Page:
         self._parts = parts
         self._who = who
         self._message = message
+        self._fields = wire.job_fields(message.fields)
         self._shown: dict[int, common.Job] = {}
         self._order: list[int] = []
         self._total = 0
@@ -165,4 +166,5 @@ class _Page:
 
     async def _read(self, numbers: Sequence[int]) -> list[common.Job]:
         views = await self._parts.jobs.views(self._who, [JobNumber(number) for number in numbers])
-        return [wire.job_message(view) for view in views]
+        jobs = [wire.job_message(view) for view in views]
+        return [wire.only(job, self._fields) for job in jobs] if self._fields else jobs

@@ -2046,6 +2046,11 @@ class WatchRequest(betterproto2.Message):
     at least 100; 0: 500
     """
 
+    fields: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
+    """
+    of Job: only these are told, with id, state, hold and rev. Empty: all
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "WatchRequest", WatchRequest)
 

@@ -1,0 +1,42 @@
+"""`top`: the dashboard. Textual is imported when it is opened, never before."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from odctl.cli.app import invocation
+from odctl.client.errors import UsageError
+
+PANES = ("jobs", "nodes", "cache", "activity", "users", "settings")
+
+
+def top(
+    ctx: typer.Context,
+    screen: Annotated[str, typer.Option("--screen", metavar="NAME", help=", ".join(PANES) + ".")] = "jobs",
+    filter_: Annotated[str, typer.Option("--filter", "-f", metavar="FILTER", help="See odctl help filters.")] = "",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Look, and change nothing.")] = False,
+    no_mouse: Annotated[bool, typer.Option("--no-mouse", help="Leave the mouse to the terminal.")] = False,
+    fps: Annotated[int | None, typer.Option("--fps", metavar="N", help="Draw at most so often a second.")] = None,
+    theme: Annotated[str, typer.Option("--theme", metavar="NAME", help="One of Textual's themes.")] = "",
+) -> None:
+    """The dashboard: what is downloaded, live."""
+    if screen not in PANES:
+        raise UsageError(f"--screen: {screen!r} is none of {', '.join(PANES)}")
+    if fps is not None:
+        os.environ["TEXTUAL_FPS"] = str(min(max(fps, 1), 120))
+    if theme:
+        os.environ["TEXTUAL_THEME"] = theme
+    from odctl.dashboard.launch import open_dashboard, too_small
+
+    own = invocation(ctx)
+    problem = too_small()
+    if problem:
+        raise UsageError(problem, hint="a list that keeps itself current: odctl ls -w")
+    choice = own.choice
+    code = open_dashboard(
+        lambda: own.client(choice), pane=screen, filter=filter_, read_only=read_only, mouse=not no_mouse
+    )
+    raise typer.Exit(code)

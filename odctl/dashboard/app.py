@@ -1,0 +1,288 @@
+"""The application: it holds the state, gives what the feed and the keys say to the reducer, and shows the new state."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from rich.markup import escape
+from textual import events
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
+from textual.widgets import ContentSwitcher, Footer
+
+from odctl.client.daemon import DaemonClient
+from odctl.client.errors import OdctlError
+from odctl.dashboard import messages as m
+from odctl.dashboard import preferences as prefs
+from odctl.dashboard.banner import Banner
+from odctl.dashboard.feed import Feed, Wanted
+from odctl.dashboard.glyphs import Glyphs, of_terminal
+from odctl.dashboard.messages import Message, Query
+from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.panes.jobs import JobsPane
+from odctl.dashboard.state import Phase, State, reduce
+from odctl.dashboard.top_bar import TopBar
+from odctl.text import clean
+
+T = TypeVar("T")
+
+LOCAL_MS, REMOTE_MS = 500, 1000
+TICK_SECONDS = 1.0
+"""Ages and countdowns on the screen."""
+PANES: tuple[tuple[str, str, str, bool], ...] = (
+    ("jobs", "Downloads", "odctl.dashboard.panes.jobs:JobsPane", False),
+)
+"""Id, title, where it is, whether only admins see it; their keys are 1 and up."""
+CHANGES = frozenset(
+    {"add", "pause", "cancel", "retry", "remove", "priority", "tags", "select_files", "command"}
+)
+"""Actions that change something: not there when only looking was asked for."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Options:
+    """What the dashboard is started with."""
+
+    pane: str = "jobs"
+    filter: str = ""
+    read_only: bool = False
+    context: str = ""
+    """Its name, where it has one."""
+    remote: bool = False
+    """The person is at the other end of a line."""
+    preferences: Path | None = None
+    """None: nothing is kept."""
+    glyphs: Glyphs = field(default_factory=of_terminal)
+
+
+class DashboardApp(App[int]):
+    """`connect` makes a client for a connection, without connecting."""
+
+    CSS_PATH = "dashboard.tcss"
+    TITLE = "OpenDebrid"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(key), f"screen_key({key})", show=False, id=f"screen.{key}") for key in range(1, 7)),
+        Binding("a", "add", "Add", id="jobs.add"),
+        Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
+        Binding("colon", "command", "Command", id="app.command", key_display=":"),
+        Binding("C", "contexts", "Servers", show=False, id="app.contexts"),
+        Binding("left_square_bracket", "slower", "Slower", show=False, id="app.slower"),
+        Binding("right_square_bracket", "faster", "Faster", show=False, id="app.faster"),
+        Binding("r", "retry_connection", "Retry now", id="app.retry", priority=True),
+        Binding("q,ctrl+q", "leave", "Quit", id="app.quit"),
+    ]
+
+    def __init__(
+        self, connect: Callable[[], DaemonClient], options: Options | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.options = options or Options()
+        self.clock = clock
+        file = self.options.preferences
+        self.preferences, self._complaint = prefs.load(file) if file is not None else (prefs.Preferences(), "")
+        first = Query(filter=self.options.filter, sort=self.preferences.sort)
+        self.state = State(query=first)
+        self.feed = Feed(connect, self.tell)
+        self._feeding: asyncio.Task[None] | None = None
+        self._interval_ms = self.preferences.interval_ms or (REMOTE_MS if self.options.remote else LOCAL_MS)
+        self._wanted: Wanted | None = None
+
+    @property
+    def glyphs(self) -> Glyphs:
+        return self.options.glyphs
+
+    @property
+    def columns(self) -> int:
+        return self.size.width
+
+    @property
+    def client(self) -> DaemonClient | None:
+        return self.feed.client
+
+    @property
+    def read_only(self) -> bool:
+        return self.options.read_only
+
+    # What is on the screen
+
+    def compose(self) -> ComposeResult:
+        yield TopBar(self.glyphs, self.options.context)
+        yield Banner(self.glyphs)
+        with ContentSwitcher(id="panes", initial="pane-jobs"):
+            yield JobsPane(id="pane-jobs")
+        yield Footer(show_command_palette=False)
+
+    async def on_mount(self) -> None:
+        if self.preferences.theme in self.available_themes:
+            self.theme = self.preferences.theme
+        if self.preferences.keys:
+            self.set_keymap(dict(self.preferences.keys))
+        if self.options.remote:
+            self.animation_level = "none"
+        self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")
+        self.set_interval(TICK_SECONDS, self._tick)
+        self.pane.entered()
+        self.draw()
+        if self.options.pane != "jobs":
+            await self.switch(self.options.pane)
+        if self._complaint:
+            self.say(self._complaint, severity="warning")
+
+    async def on_unmount(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+
+    @property
+    def pane(self) -> Pane:
+        """The screen that is shown."""
+        switcher = self.query_one("#panes", ContentSwitcher)
+        return switcher.query_one(f"#{switcher.current}", Pane)
+
+    def panes(self) -> list[tuple[str, str]]:
+        """Ids and titles of the screens that this person has."""
+        return [(pane, title) for pane, title, _, admins in PANES if not admins or self.state.admin]
+
+    async def switch(self, pane: str) -> None:
+        """Shows another screen, which is made when it is first shown."""
+        switcher = self.query_one("#panes", ContentSwitcher)
+        name = f"pane-{pane}"
+        if switcher.current == name or pane not in dict(self.panes()):
+            return
+        try:
+            switcher.query_one(f"#{name}")
+        except NoMatches:
+            where = next(where for known, _, where, _ in PANES if known == pane)
+            module, _, kind = where.partition(":")
+            await switcher.mount(getattr(import_module(module), kind)(id=name))
+        self.pane.left()
+        switcher.current = name
+        self.pane.entered()
+        self.draw()
+
+    # State
+
+    def tell(self, message: Message) -> None:
+        """Takes in what was said and shows what came of it."""
+        before = self.state
+        self.state = reduce(before, message)
+        if self.state is not before and self.is_running:
+            self.draw()
+            self._speak(message, before)
+
+    def _speak(self, message: Message, before: State) -> None:
+        if isinstance(message, m.Connected) and before.connection.phase is Phase.LOST:
+            self.say("connected again" if before.connection.heard_at else "connected")
+
+    def draw(self) -> None:
+        if not self.screen_stack:
+            return
+        state, now = self.state, self.clock()
+        with self.batch_update():
+            base = self.screen_stack[0]
+            current = (base.query_one("#panes", ContentSwitcher).current or "").removeprefix("pane-")
+            base.query_one(TopBar).show(state, self.panes(), current)
+            base.query_one(Banner).show(state, now)
+            base.query_one(f"#pane-{current}", Pane).show(state)
+
+    def _tick(self) -> None:
+        if self.is_running:
+            self.screen_stack[0].query_one(Banner).show(self.state, self.clock())
+
+    def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:
+        """The list is told for these rows from here on."""
+        self._wanted = Wanted(
+            query=self.state.query, offset=offset, limit=limit, interval_ms=self._interval_ms, fields=fields
+        )
+        self.feed.want(self._wanted)
+
+    def ask(self, query: Query) -> None:
+        """Another list."""
+        self.tell(m.Asked(query=query))
+
+    def prefer(self, **changes: object) -> None:
+        """Keeps what the person likes."""
+        self.preferences = replace(self.preferences, **changes)  # type: ignore[arg-type]
+        if self.options.preferences is not None:
+            try:
+                prefs.save(self.preferences, self.options.preferences)
+            except OSError as error:
+                self.say(f"preferences are not kept: {error.strerror or error}", severity="warning")
+
+    # Doing
+
+    def carry_out(
+        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None
+    ) -> None:
+        """Does `work` beside everything else and gives its answer to `then`; says so when it fails."""
+        client = self.feed.client
+        if client is None:
+            self.say(f"{what}: offline, nothing was changed – again when the daemon is there", severity="error")
+            return
+
+        async def run() -> None:
+            try:
+                answer = await work(client)
+            except OdctlError as error:
+                self.complain(what, error)
+            else:
+                if then is not None:
+                    then(answer)
+
+        self.run_worker(run(), name=what, exit_on_error=False)
+
+    def complain(self, what: str, error: OdctlError) -> None:
+        hint = f" – {error.hint}" if error.hint else ""
+        self.say(f"{what}: {error.message}{hint}", severity="error")
+
+    def say(self, text: str, severity: str = "information") -> None:
+        """A toast. Names from outside are only text in it."""
+        self.notify(escape(clean(text)), severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in CHANGES and self.options.read_only:
+            return False
+        if action == "retry_connection":
+            return self.state.connection.phase is Phase.LOST
+        return True
+
+    # Keys
+
+    async def action_screen_key(self, key: int) -> None:
+        panes = self.panes()
+        if key <= len(panes):
+            await self.switch(panes[key - 1][0])
+
+    async def on_top_bar_chosen(self, message: TopBar.Chosen) -> None:
+        await self.switch(message.pane)
+
+    def action_retry_connection(self) -> None:
+        self.feed.retry()
+
+    def action_slower(self) -> None:
+        self._pace(2.0)
+
+    def action_faster(self) -> None:
+        self._pace(0.5)
+
+    def _pace(self, factor: float) -> None:
+        self._interval_ms = int(min(max(self._interval_ms * factor, 125), 8000))
+        self.prefer(interval_ms=self._interval_ms)
+        self.say(f"looks every {self._interval_ms / 1000:g} s")
+        if self._wanted is not None:
+            self.want(self._wanted.offset, self._wanted.limit, self._wanted.fields)
+
+    def action_leave(self) -> None:
+        self.exit(0)
+
+    def on_app_blur(self, event: events.AppBlur) -> None:
+        """Nobody looks: a list every few seconds is enough."""

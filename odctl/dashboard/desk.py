@@ -1,0 +1,69 @@
+"""What the parts of the dashboard may ask of the application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from odctl.client.daemon import DaemonClient
+from odctl.client.errors import OdctlError
+from odctl.dashboard.glyphs import Glyphs
+from odctl.dashboard.messages import Message, Query
+from odctl.dashboard.preferences import Preferences
+from odctl.dashboard.state import State
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+T = TypeVar("T")
+
+
+class Dashboard(Protocol):
+    """The application, to panes and dialogs."""
+
+    state: State
+    preferences: Preferences
+
+    @property
+    def glyphs(self) -> Glyphs: ...
+
+    @property
+    def columns(self) -> int:
+        """Of the terminal."""
+
+    @property
+    def client(self) -> DaemonClient | None:
+        """While it is connected."""
+
+    @property
+    def read_only(self) -> bool:
+        """Nothing may be changed."""
+
+    def tell(self, message: Message) -> None:
+        """Takes in what was said and shows what came of it."""
+
+    def ask(self, query: Query) -> None:
+        """Another list."""
+
+    def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:
+        """The list is told for these rows from here on."""
+
+    def prefer(self, **changes: object) -> None:
+        """Keeps what the person likes."""
+
+    def carry_out(
+        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None
+    ) -> None:
+        """Does `work` beside everything else and gives its answer to `then`; says so when it fails."""
+
+    def complain(self, what: str, error: OdctlError) -> None:
+        """Says what failed, why, and what to do."""
+
+    def say(self, text: str, severity: str = "information") -> None:
+        """A toast. Names from outside are only text in it."""
+
+    async def switch(self, pane: str) -> None:
+        """Shows another screen."""
+
+    def push_screen(self, screen: Screen[Any], callback: Callable[[Any], Any] | None = None) -> Any:
+        """Opens a dialog; `callback` gets its answer."""

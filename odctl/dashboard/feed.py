@@ -1,0 +1,165 @@
+"""The daemon as a flow of messages: one connection, looked for again for ever, and what is watched over it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from odctl.client.daemon import DaemonClient
+from odctl.client.errors import UNREACHABLE, ConnectionLost, OdctlError
+from odctl.client.watching import Page
+from odctl.dashboard import messages as m
+from odctl.dashboard.messages import Message, Query
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+STATUS_SECONDS = 2.0
+SILENCE_SECONDS = 6.0
+"""A daemon that does not answer for so long is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the screen needs of the list."""
+
+    query: Query
+    offset: int
+    limit: int
+    interval_ms: int
+    fields: tuple[str, ...] = ()
+
+
+class Feed:
+    """`connect` makes a client, without connecting. `post` takes every message, in the event loop's own thread."""
+
+    def __init__(self, connect: Callable[[], DaemonClient], post: Callable[[Message], None]) -> None:
+        self.client: DaemonClient | None = None
+        """While it is connected."""
+        self._connect = connect
+        self._post = post
+        self._wanted: Wanted | None = None
+        self._changed = asyncio.Event()
+        self._again = asyncio.Event()
+
+    def want(self, wanted: Wanted) -> None:
+        """From here on the list is told as this asks for it."""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._changed.set()
+
+    def retry(self) -> None:
+        """Does not wait any longer for the next attempt."""
+        self._again.set()
+
+    def switch(self, connect: Callable[[], DaemonClient]) -> None:
+        """Another daemon from here on."""
+        self._connect = connect
+        self._again.set()
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE
+        while True:
+            self._again.clear()
+            try:
+                await self._session()
+                error: OdctlError = ConnectionLost("another daemon was chosen")
+                pause = 0.0
+            except OdctlError as failure:
+                error = failure
+                if self.client is not None:
+                    pause = FIRST_PAUSE
+            finally:
+                self.client = None
+            # not all of the clients of a daemon that restarts at the same moment
+            wait = pause * random.uniform(0.8, 1.2)  # noqa: S311
+            self._post(m.Lost(error=error, at=loop.time(), retry_at=loop.time() + wait))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._again.wait()
+            pause = min(max(pause, FIRST_PAUSE) * 2, LONGEST_PAUSE)
+
+    async def _session(self) -> None:
+        """One connection; returns when another daemon is wanted. Raises OdctlError."""
+        loop = asyncio.get_running_loop()
+        client = self._connect()
+        self._post(m.Connecting(where=client.endpoint, at=loop.time()))
+        async with client:
+            hello = client.hello_answer
+            assert hello is not None
+            self.client = client
+            self._post(m.Connected(hello=hello, where=client.endpoint, why=client.source, at=loop.time()))
+            jobs = [
+                asyncio.create_task(work, name=name)
+                for name, work in (
+                    ("dashboard list", self._list(client)),
+                    ("dashboard status", self._status(client)),
+                    ("dashboard other daemon", self._again_wanted()),
+                )
+            ]
+            try:
+                done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in jobs:
+                    task.cancel()
+                await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _again_wanted(self) -> None:
+        await self._again.wait()
+
+    async def _status(self, client: DaemonClient) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    status = await client.status()
+            except TimeoutError as error:
+                raise ConnectionLost(f"the daemon did not answer within {SILENCE_SECONDS:g} s") from error
+            self._post(m.StatusTold(status=status, at=loop.time()))
+            await asyncio.sleep(STATUS_SECONDS)
+
+    async def _list(self, client: DaemonClient) -> None:
+        """The window that is wanted, anew whenever another one is."""
+        while True:
+            self._changed.clear()
+            wanted = self._wanted
+            if wanted is None:
+                await self._changed.wait()
+                continue
+            watching = asyncio.create_task(self._watch(client, wanted), name="dashboard watch")
+            changed = asyncio.create_task(self._changed.wait(), name="dashboard other window")
+            try:
+                await asyncio.wait((watching, changed), return_when=asyncio.FIRST_COMPLETED)
+                if watching.done():
+                    watching.result()
+                    await self._changed.wait()  # the query was refused
+            finally:
+                for task in (watching, changed):
+                    task.cancel()
+                await asyncio.gather(watching, changed, return_exceptions=True)
+
+    async def _watch(self, client: DaemonClient, wanted: Wanted) -> None:
+        loop = asyncio.get_running_loop()
+        page = Page()
+        query = wanted.query
+        stream = client.watch(
+            where=query.filter, sort=query.sort, old=query.old, offset=wanted.offset, limit=wanted.limit,
+            interval_ms=wanted.interval_ms, fields=wanted.fields,
+        )  # fmt: skip
+        try:
+            async with contextlib.aclosing(stream) as answers:
+                async for answer in answers:
+                    page.apply(answer)
+                    jobs, at = tuple(page.jobs.values()), loop.time()
+                    self._post(m.PageTold(query=query, offset=wanted.offset, jobs=jobs, total=page.total, at=at))
+        except OdctlError as error:
+            if error.exit_code == UNREACHABLE:
+                raise
+            self._post(m.QueryRefused(query=query, error=error))
+            return
+        raise ConnectionLost("the daemon ended the stream")

@@ -1,0 +1,29 @@
+"""What every screen of the dashboard is."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+from textual.containers import Container
+
+from odctl.dashboard.desk import Dashboard
+from odctl.dashboard.state import State
+
+
+class Pane(Container):
+    """One of the screens. It is told of every new state while it is shown."""
+
+    TITLE: ClassVar[str] = ""
+
+    @property
+    def dashboard(self) -> Dashboard:
+        return cast(Dashboard, self.app)
+
+    def show(self, state: State) -> None:
+        """Draws what differs from what is shown."""
+
+    def entered(self) -> None:
+        """It is the one that is shown from here on: take the focus, ask for what is needed."""
+
+    def left(self) -> None:
+        """Another one is shown: ask for nothing any more."""

@@ -1,0 +1,232 @@
+"""Downloads: the list, its filter, and the details of the job under the cursor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Input, Static
+
+from odctl import text as words
+from odctl.dashboard import messages as m
+from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
+from odctl.dashboard.job_table import JobHeader, JobTable
+from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.state import State
+
+WIDE_FROM = 120
+"""From so many columns on the details have room beside the list."""
+MARGIN = 1.0
+"""Screens of rows that are known above and below the one that is shown."""
+TYPING_SECONDS = 0.2
+"""After the last key of a filter it is asked for."""
+
+
+class JobsPane(Pane):
+    TITLE = "Downloads"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "mark", "Mark", id="jobs.mark"),
+        Binding("v", "mark_range", "Mark range", show=False, id="jobs.mark-range"),
+        Binding("asterisk", "mark_all", "Mark all", show=False, id="jobs.mark-all"),
+        Binding("backslash", "clear_marks", "Clear marks", show=False, id="jobs.clear-marks"),
+        Binding("slash", "filter", "Filter", id="jobs.filter", key_display="/"),
+        Binding("exclamation_mark", "problems", "Problems", show=False, id="jobs.problems"),
+        Binding("S", "reverse", "Reverse", show=False, id="jobs.reverse"),
+        Binding("F", "follow", "Follow", show=False, id="jobs.follow"),
+        Binding("z", "freeze", "Freeze", show=False, id="jobs.freeze"),
+        Binding("escape", "back", "Back", show=False, id="app.back"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        dashboard = self.dashboard
+        self.table = JobTable(dashboard.glyphs, self._columns(), dashboard.state)
+        with Horizontal(), Vertical(id="list"):
+            yield JobHeader(self.table)
+            yield self.table
+            yield Static("", id="empty", markup=False)
+            yield Input(placeholder="state=active rate_down>1M name~linux", id="filter", compact=True)
+            yield Static("", id="filter-error", markup=False)
+
+    def entered(self) -> None:
+        self.table.focus()
+        self._want()
+
+    def _columns(self) -> tuple[str, ...]:
+        chosen = self.dashboard.preferences.columns
+        narrow = self.dashboard.columns < WIDE_FROM - 20
+        return MEDIUM if chosen == WIDE and narrow else chosen
+
+    # Drawing
+
+    def show(self, state: State) -> None:
+        before = self.table.state
+        self.table.show(state, stale=not state.live)
+        if before.query != state.query:
+            self.query_one(JobHeader).refresh()
+        listed = self.query_one("#list", Vertical)
+        listed.border_title = Text(self._title(state)).markup
+        nothing = self._nothing(state)
+        empty = self.query_one("#empty", Static)
+        if nothing:
+            empty.update(Text(nothing, justify="center"))
+        empty.display = bool(nothing)
+        self.table.display = not nothing
+        error = self.query_one("#filter-error", Static)
+        error.display = state.refused is not None
+        if state.refused is not None:
+            error.update(Text(self._refusal(state)))
+
+    def _title(self, state: State) -> str:
+        parts = ["Downloads"]
+        if state.query.filter:
+            parts.append("/" + words.clean(state.query.filter))
+        if state.total is not None:
+            everything = ((state.status or {}).get("jobs") or {}).get("total")
+            of = f" of {everything}" if everything is not None and state.query.filter else ""
+            parts.append(f"{state.total}{of}")
+        if state.marks:
+            size = sum(size or 0 for size in state.marks.values())
+            parts.append(f"{len(state.marks)} marked · {words.size(size)}")
+        if state.follow:
+            parts.append("following")
+        return " ─ ".join(parts)
+
+    def _nothing(self, state: State) -> str:
+        """What stands in the place of a list that has no rows."""
+        if state.total is None:
+            error = state.connection.error
+            if error is None:
+                return ""
+            lines = [error.message, error.why, error.hint, "", "r  try again now      C  another server      q  quit"]
+            return "\n".join(words.clean(line) if line else "" for line in lines if line is not None)
+        if state.total:
+            return ""
+        if state.query.filter:
+            everything = ((state.status or {}).get("jobs") or {}).get("total", "?")
+            shown = words.clean(state.query.filter)
+            return f"No job matches {shown}.\nesc clears the filter ({everything} jobs in all)."
+        return f"Nothing downloading. Press a to add, or:  odctl add URL\n\n{words.clean(state.connection.where)}"
+
+    @staticmethod
+    def _refusal(state: State) -> str:
+        error = state.refused
+        assert error is not None
+        position = error.details.get("position")
+        caret = " " * position + "^\n" if isinstance(position, int) and 0 <= position < 200 else ""
+        return caret + words.clean(error.message) + (f" – {words.clean(error.hint)}" if error.hint else "")
+
+    # The window
+
+    def _want(self) -> None:
+        """Asks for the rows that are shown and those around them, when they are not all there."""
+        rows = self.table.rows
+        margin = int(len(rows) * MARGIN) + 1
+        start = max(0, rows.start - margin)
+        self.dashboard.want(start, min(200, rows.stop + margin - start), fields_of(self.table.placed))
+
+    def on_job_table_scrolled(self) -> None:
+        window, rows = self.table.state.window, self.table.rows
+        total = self.table.state.total or 0
+        # another window only when this one is nearly left: every one costs the daemon a page
+        near = len(rows) // 2
+        known = range(window.offset, window.offset + len(window.jobs))
+        above = known.start > 0 and rows.start - near < known.start
+        below = known.stop < total and rows.stop + near > known.stop
+        if above or below or not window.jobs:
+            self._want()
+
+    def on_job_table_laid_out(self) -> None:
+        self.query_one(JobHeader).refresh()
+
+    def on_resize(self) -> None:
+        self.table.lay_out(self._columns())
+        self._want()
+
+    # The cursor
+
+    def on_job_table_moved(self, message: JobTable.Moved) -> None:
+        self.dashboard.tell(m.MovedTo(row=message.row))
+        self.table.reveal(self.dashboard.state.row)
+
+    def on_job_header_chosen(self, message: JobHeader.Chosen) -> None:
+        self.sort_by(message.field)
+
+    def sort_by(self, field: str) -> None:
+        """By this field; the other way round when it is sorted by it already."""
+        query = self.dashboard.state.query
+        self._ask_sorted(f"!{field}" if query.sort == field else field)
+
+    def _ask_sorted(self, order: str) -> None:
+        self.dashboard.prefer(sort=order)
+        self._ask(replace(self.dashboard.state.query, sort=order))
+
+    def _ask(self, query: m.Query) -> None:
+        self.dashboard.ask(query)
+        self.table.scroll_to(y=0, animate=False, immediate=True)
+        self._want()
+
+    def action_reverse(self) -> None:
+        order = self.dashboard.state.query.sort or "id"
+        self._ask_sorted(order[1:] if order.startswith("!") else f"!{order}")
+
+    def action_mark(self) -> None:
+        self.dashboard.tell(m.MarkToggled())
+        self.table.reveal(self.dashboard.state.row)
+
+    def action_mark_range(self) -> None:
+        self.dashboard.tell(m.RangeMarked())
+
+    def action_clear_marks(self) -> None:
+        self.dashboard.tell(m.MarksCleared())
+
+    def action_follow(self) -> None:
+        self.dashboard.tell(m.FollowToggled())
+
+    def action_freeze(self) -> None:
+        self.dashboard.tell(m.FreezeToggled())
+
+    # The filter
+
+    def action_filter(self) -> None:
+        line = self.query_one("#filter", Input)
+        line.value = self.dashboard.state.query.filter
+        line.display = True
+        line.focus()
+
+    def action_problems(self) -> None:
+        self.filter_by("" if self.dashboard.state.query.filter == "state=failed" else "state=failed")
+
+    def filter_by(self, text: str) -> None:
+        self._ask(replace(self.dashboard.state.query, filter=text.strip()))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "filter" and event.input.display:
+            typed = event.value
+            self.set_timer(TYPING_SECONDS, lambda: self._typed(typed))
+
+    def _typed(self, typed: str) -> None:
+        line = self.query_one("#filter", Input)
+        if line.display and line.value == typed:
+            self.filter_by(typed)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "filter":
+            self.filter_by(event.value)
+            self._close_filter()
+
+    def _close_filter(self) -> None:
+        self.query_one("#filter", Input).display = False
+        self.table.focus()
+
+    def action_back(self) -> None:
+        """One step out of whatever it is: the filter's line, the marks, the filter."""
+        if self.query_one("#filter", Input).display:
+            self._close_filter()
+        elif self.dashboard.state.marks:
+            self.action_clear_marks()
+        elif self.dashboard.state.query.filter:
+            self.filter_by("")

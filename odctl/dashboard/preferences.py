@@ -1,0 +1,99 @@
+"""What a person likes: columns, order, theme, keys. Kept in `tui.toml` in the client's config folder.
+
+A file that cannot be read or is wrong costs a warning, never the dashboard; what it says wrongly is as if it was not
+there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from odctl.config import config_dir
+from odctl.dashboard.columns import BY_ID, WIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    columns: tuple[str, ...] = WIDE
+    sort: str = ""
+    theme: str = ""
+    """Of Textual's; empty: its own choice."""
+    interval_ms: int = 0
+    """Between two looks of the daemon; 0: by where it is."""
+    pane: int = 1
+    """How wide the details are: 0 hidden, 1 beside the list, 2 alone."""
+    hints_seen: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Keys by the id of what they do, as Textual's keymaps have them."""
+    filters: Mapping[str, str] = field(default_factory=dict)
+    """Saved filters by name."""
+
+
+def path() -> Path:
+    return config_dir() / "tui.toml"
+
+
+def load(file: Path) -> tuple[Preferences, str]:
+    """What the file says, and what is wrong with it, if anything."""
+    try:
+        told = tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return Preferences(), ""
+    except (OSError, ValueError) as error:
+        return Preferences(), f"{file} cannot be read ({error}): it is not used"
+    known = Preferences()
+    wrong: list[str] = []
+    for name, value in told.items():
+        checked = _checked(name, value)
+        if checked is None:
+            wrong.append(name)
+        else:
+            known = replace(known, **{name: checked})
+    return known, f"{file}: not understood: {', '.join(wrong)}" if wrong else ""
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value as it is kept; None: it is none."""
+    if name == "columns" and isinstance(value, list):
+        return tuple(item for item in value if item in BY_ID) or None
+    if name in ("sort", "theme") and isinstance(value, str):
+        return value
+    if name == "interval_ms" and type(value) is int and 0 <= value <= 60_000:
+        return value
+    if name == "pane" and type(value) is int and value in (0, 1, 2):
+        return value
+    if name == "hints_seen" and isinstance(value, bool):
+        return value
+    if name in ("keys", "filters") and isinstance(value, dict):
+        return value if all(isinstance(item, str) for item in value.values()) else None
+    return None
+
+
+def save(preferences: Preferences, file: Path) -> None:
+    """All or nothing. Raises OSError."""
+    lines = [
+        f"columns = {json.dumps(list(preferences.columns))}",
+        f"sort = {json.dumps(preferences.sort)}",
+        f"theme = {json.dumps(preferences.theme)}",
+        f"interval_ms = {preferences.interval_ms}",
+        f"pane = {preferences.pane}",
+        f"hints_seen = {json.dumps(preferences.hints_seen)}",
+    ]
+    for name in ("keys", "filters"):
+        table: Mapping[str, str] = getattr(preferences, name)
+        lines += ["", f"[{name}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items())]
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        fresh.write_text("\n".join(lines) + "\n", "utf-8")
+        os.replace(fresh, file)
+    finally:
+        with suppress(FileNotFoundError):
+            fresh.unlink()

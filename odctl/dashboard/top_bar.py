@@ -1,0 +1,113 @@
+"""The two lines at the top: which daemon, who one is there, how fast it goes; the screens, and how the disk is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.text import Text
+from textual import events
+from textual.message import Message
+from textual.widget import Widget
+
+from odctl import text as words
+from odctl.dashboard.fitted import fitted
+from odctl.dashboard.glyphs import Glyphs, spark
+from odctl.dashboard.state import Phase, State
+
+SPARK = 12
+
+
+def first_line(state: State, width: int, glyphs: Glyphs, context: str) -> Text:
+    """Which daemon it is, and what it does."""
+    hello = state.connection.hello
+    who = "" if hello is None else f"  {hello.user} ({hello.role})"
+    where = state.connection.where
+    left = f" OpenDebrid  {context or (hello.node if hello else '')}  {where}{who}"
+    if state.frozen:
+        left += "  FROZEN"
+    rates = (state.status or {}).get("rates") or {}
+    wide = width >= 100
+    right = "".join(
+        f"  {sign} {words.size(int(rates.get(name) or 0))}/s" + (f" {spark(history, SPARK, glyphs)}" if wide else "")
+        for sign, name, history in ((glyphs.down, "down", state.down), (glyphs.up, "up", state.up))
+    ) if state.status is not None else ""  # fmt: skip
+    room = max(0, width - len(right) - 1)
+    return Text(fitted(left, room, glyphs.more) + right + " ", no_wrap=True)
+
+
+def totals(status: Mapping[str, Any] | None, glyphs: Glyphs) -> str:
+    """Free disk, and jobs by state."""
+    if status is None:
+        return ""
+    jobs = status.get("jobs") or {}
+    free = sum(int(node.get("disk_free") or 0) for node in _nodes(status))
+    total = sum(int(node.get("disk_total") or 0) for node in _nodes(status))
+    cells = 7
+    full = round((1 - free / total) * cells) if total else 0
+    disk = f"disk {words.size(free)} free {glyphs.full * full}{glyphs.light * (cells - full)}  " if total else ""
+    counts = "  ".join(f"{name} {jobs.get(name, 0)}" for name in ("queued", "active", "failed"))
+    return disk + counts
+
+
+def _nodes(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    from odctl.client.models import jsonable
+
+    return [jsonable(node) for node in status.get("nodes") or ()]
+
+
+class TopBar(Widget):
+    """Drawn from the state alone."""
+
+    class Chosen(Message):
+        """A screen was clicked."""
+
+        def __init__(self, pane: str) -> None:
+            super().__init__()
+            self.pane = pane
+
+    def __init__(self, glyphs: Glyphs, context: str = "") -> None:
+        super().__init__(id="top")
+        self.glyphs = glyphs
+        self.context = context
+        self.state = State()
+        self.panes: Sequence[tuple[str, str]] = ()
+        self.current = ""
+
+    def show(self, state: State, panes: Sequence[tuple[str, str]], current: str) -> None:
+        """`panes`: ids and titles, in the order of their keys."""
+        before, self.state = (self._key(), self.state), state
+        self.panes, self.current = panes, current
+        if before != (self._key(), state):
+            self.refresh()
+
+    def _key(self) -> tuple[object, ...]:
+        state = self.state
+        return state.connection, state.status, state.down, state.frozen, tuple(self.panes), self.current
+
+    def render(self) -> Text:
+        width = self.size.width
+        lost = self.state.connection.phase is Phase.LOST
+        first = first_line(self.state, width, self.glyphs, self.context)
+        first.stylize("bold")
+        second = Text(" ", no_wrap=True)
+        for number, (pane, title) in enumerate(self.panes, 1):
+            label = f"{number} {title}" if width >= 80 or pane == self.current else str(number)
+            second.append(label, "bold reverse" if pane == self.current else "")
+            second.append("  ")
+        right = totals(self.state.status, self.glyphs)
+        room = width - second.cell_len - 1
+        if room > 0:
+            second.append(fitted(right, room, self.glyphs.more, right=True), "dim" if lost else "")
+        return Text("\n").join((first, second))
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y != 1:
+            return
+        at = event.x - 1
+        for number, (pane, title) in enumerate(self.panes, 1):
+            label = f"{number} {title}" if self.size.width >= 80 or pane == self.current else str(number)
+            if 0 <= at < len(label):
+                self.post_message(self.Chosen(pane))
+                return
+            at -= len(label) + 2
