@@ -33,9 +33,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def children() -> dict[int, str]:
-    """This process's own children that live, with their command lines. Only Linux has this file."""
-    listed = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+def children(of: int | None = None) -> dict[int, str]:
+    """The children that live, of this process or of another, with their command lines. Only Linux has this file."""
+    parent = os.getpid() if of is None else of
+    listed = Path(f"/proc/{parent}/task/{parent}/children")
     if not listed.exists():
         return {}
     found: dict[int, str] = {}
@@ -45,8 +46,11 @@ def children() -> dict[int, str]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        # multiprocessing keeps its own helper for the life of the process
-        if state != "Z" and "multiprocessing.resource_tracker" not in command:
+        if "tests.support.nursery" in command and of is None:
+            # stays for the life of this process, and each program that it began has a child of it for its keeper
+            found |= children(pid)
+        # multiprocessing keeps its own helper, too
+        elif state != "Z" and "multiprocessing.resource_tracker" not in command:
             found[pid] = command.strip()
     return found
 

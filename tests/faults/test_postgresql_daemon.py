@@ -13,7 +13,8 @@ from urllib.request import urlopen
 import pytest
 
 from oddaemon.store.migrate import open_store
-from tests.support.daemons import ROOT, Answer, Daemon
+from tests.support.daemons import Answer, Daemon
+from tests.support.forked import ROOT
 from tests.support.origin_server import Origin
 from tests.support.postgres import Server, running_server
 from tests.support.proxy import proxy_to

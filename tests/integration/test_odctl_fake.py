@@ -16,7 +16,8 @@ from odproto.gen.opendebrid.control import v1 as pb
 
 from odctl.cli import tree
 from tests.support.fake_control import ACTIVE, COMPLETED, FAILED, NOW, FakeControl, FakeDaemon, job
-from tests.support.odctl_shell import ROOT, Shell
+from tests.support.forked import ROOT
+from tests.support.odctl_shell import Shell
 from tests.support.wait import until
 
 HASH = "a" * 40

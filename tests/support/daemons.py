@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ from odctl.client.daemon import DaemonClient, Selection
 from odctl.client.endpoints import Choice
 from odctl.client.errors import OdctlError
 from odctl.client.models import jsonable
+from tests.support.forked import ROOT, Forked, finished, forked
 from tests.support.places import database_url
 from tests.support.wait import until
 
-ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90.0
 CALL_SECONDS = 120.0
 
@@ -52,7 +51,7 @@ class Daemon:
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
-    process: asyncio.subprocess.Process | None = None
+    process: Forked | None = None
     runtime: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,10 +100,9 @@ class Daemon:
         self.folder.mkdir(parents=True, exist_ok=True)
         await asyncio.to_thread(database_url, self.folder)  # may have to make one
         with (self.folder / "daemon.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "oddaemon", env=self.environment, stdout=log, stderr=log, cwd=ROOT,
-                start_new_session=True,
-            )  # fmt: skip
+            self.process = await asyncio.to_thread(
+                forked, "oddaemon", environment=self.environment, stdout=log, stderr=log, cwd=ROOT
+            )
         await until(self._answers, timeout=START_SECONDS, what="the daemon to answer")
 
     async def _answers(self) -> bool:
@@ -142,19 +140,11 @@ class Daemon:
         env: Mapping[str, str] | None = None,
     ) -> Answer:
         """`env` are variables beside its own."""
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "odctl", *arguments, env={**self.environment, **(env or {})},
-            cwd=cwd or self.folder,
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            out, err = await asyncio.wait_for(child.communicate(stdin), CALL_SECONDS)
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        return Answer(child.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+        environment = {**self.environment, **(env or {})}
+        return Answer(*await finished(
+            "odctl", *arguments, environment=environment, cwd=cwd or self.folder, stdin=stdin or b"",
+            timeout=CALL_SECONDS,
+        ))  # fmt: skip
 
     async def job(self, number: int) -> dict[str, Any]:
         """What `odctl show --json` prints of it."""

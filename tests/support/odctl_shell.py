@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.forked import ROOT, finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,10 @@ class Shell:
             os.close(ours)
 
     async def __call__(self, *arguments: str, stdin: bytes = b"", host: bool = True, **variables: str) -> Answer:
-        child = await self.start(*arguments, host=host, **variables)
-        out, err = await asyncio.wait_for(child.communicate(stdin), 60)
-        return Answer(child.returncode, out.decode(), err.decode())
+        environment = self.environment(host=host, **variables)
+        return Answer(*await finished(
+            "odctl", *arguments, environment=environment, cwd=self.home, stdin=stdin, timeout=60
+        ))  # fmt: skip
 
 
 def _read_all(terminal: int, answers: Sequence[tuple[str, str]] = ()) -> bytes:
