@@ -20,8 +20,10 @@ from oddaemon.app.paths import resolve_paths
 from oddaemon.app.plugins import PluginTable
 from oddaemon.app.singleton import open_control_socket
 from oddaemon.domain.user import Principal, Proof, Role, UserLimits
+from oddaemon.engines.simulated.engine import SimulatedEngine
 from oddaemon.storage.local import LocalStorage
 from oddaemon.store.sql_store import SqlStore
+from tests.support.awake import AwakeClock
 from tests.support.core import House
 from tests.support.places import database_url
 
@@ -83,6 +85,9 @@ async def _running(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Co
             home.controller, home.core, home.store = controller, controller.core, controller.store
             assert isinstance(controller.node.storage, LocalStorage)
             home.agent, home.storage = controller.node.agent, controller.node.storage
+            for engine in home.agent.engines.values():
+                if isinstance(engine, SimulatedEngine):
+                    engine._clock = AwakeClock()
             admin = await home.store.read(lambda tx: tx.users.by_name("admin"))
             assert admin is not None
             home.admin = Principal(user_id=admin.id, username="admin", role=Role.ADMIN, proof=Proof.LOCAL)

@@ -29,6 +29,7 @@ from oddaemon.storage.local import LocalStorage
 from oddaemon.store.migrate import open_store
 from oddaemon.store.sql_store import SqlStore
 from oddaemon.testing.fakes import FakeSupervisor, RecordingBus
+from tests.support.awake import AwakeClock
 from tests.support.places import database_url
 from tests.support.wait import until
 
@@ -75,10 +76,11 @@ class House:
         self.store = await open_store(location, publish=self._published)
         state = self.folder / "engine"
         state.mkdir(parents=True, exist_ok=True)
-        parts = Parts(supervisor=FakeSupervisor(), clock=clock, state_dir=state, download_dir=self.folder / "downloads")
+        downloads = self.folder / "downloads"
+        parts = Parts(supervisor=FakeSupervisor(), clock=AwakeClock(), state_dir=state, download_dir=downloads)
         engine = PLUGIN.build(PLUGIN.settings_type(), parts)
         await engine.start()
-        self.storage = LocalStorage(self.folder / "downloads")
+        self.storage = LocalStorage(downloads)
         self.storage.prepare(known=False)
         self.agent = NodeAgent(id=HERE, display_name="here", engines={SIMULATED: engine}, storage=self.storage)
         self.core = build_core(
