@@ -20,6 +20,7 @@ from oddaemon.ports.engine import FillFile, FillRequest, FillState, FillStatus
 from oddaemon.ports.plugin import Parts
 from oddaemon.testing.fakes import FakeSupervisor
 from tests.support.media_site import ffmpeg_program
+from tests.support.processes import command
 from tests.support.wait import until
 
 ENDED = frozenset({FillState.COMPLETE, FillState.FAILED})
@@ -100,7 +101,7 @@ class Bench:
 
     def pid(self, request: FillRequest) -> int:
         """Of the child that fills the replica: the only process of ours that works in its directory."""
-        found = [pid for pid in processes_in(request.directory) if "ytdlp.child" in _command(pid)]
+        found = [pid for pid in processes_in(request.directory) if "ytdlp.child" in command(pid)]
         assert len(found) == 1, found
         return found[0]
 
@@ -113,10 +114,6 @@ def processes_in(directory: Path) -> list[int]:
                 if os.readlink(process / "cwd") == str(directory.resolve()):
                     found.append(int(process.name))
     return found
-
-
-def _command(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 def streams(path: Path) -> list[str]:
