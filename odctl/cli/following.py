@@ -12,10 +12,11 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column, dumps
 from odctl.cli.progress import Progress
-from odctl.client.daemon import DaemonClient, Selection
+from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError
-from odctl.client.models import Event, Job, jsonable
-from odctl.client.watching import Update, Wanted, follow
+from odctl.client.models import Event, Job, Selection, jsonable
+from odctl.client.pages import Update
+from odctl.client.watching import Wanted, follow
 from odctl.text import clean, duration
 
 

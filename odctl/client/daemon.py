@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +21,8 @@ from odctl.client.credentials import Credential, Keyring
 from odctl.client.endpoints import Choice, find_socket
 from odctl.client.errors import REFUSED, OdctlError
 from odctl.client.files import Files
-from odctl.client.models import Detail, Event, Hello, Job, Outcome
+from odctl.client.models import Delta, Detail, Event, Hello, Job, Outcome, Selection
+from odctl.client.pages import Page
 from odctl.client.protocol import Message, wire
 from odctl.client.upkeep import Upkeep
 
@@ -32,18 +32,6 @@ PAGE = 200
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R", bound=Message)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which jobs: ids as given, or a filter, or all of the caller's."""
-
-    ids: tuple[str, ...] = ()
-    filter: str = ""
-    all: bool = False
-
-    def message(self) -> wire.JobSelector:
-        return wire.JobSelector(ids=list(self.ids), filter=self.filter, all=self.all)
 
 
 class DaemonClient:
@@ -231,7 +219,7 @@ class DaemonClient:
         self, which: Selection, *, files: bool = False, peers: bool = False, raw: bool = False
     ) -> list[Detail]:
         request = wire.GetJobsRequest(
-            selector=which.message(), with_files=files, with_peers=peers, with_engine_raw=raw
+            selector=_selector(which), with_files=files, with_peers=peers, with_engine_raw=raw
         )
         answer: wire.GetJobsResponse = await self._ask(self._control, "get_jobs", request)
         return [convert.detail(item) for item in answer.jobs]
@@ -242,30 +230,30 @@ class DaemonClient:
 
     async def pause(self, which: Selection, *, for_s: float = 0, dry_run: bool = False) -> list[Outcome]:
         return await self._batch(
-            "pause_jobs", wire.PauseJobsRequest(selector=which.message(), for_s=for_s, dry_run=dry_run)
+            "pause_jobs", wire.PauseJobsRequest(selector=_selector(which), for_s=for_s, dry_run=dry_run)
         )
 
     async def resume(self, which: Selection, *, dry_run: bool = False) -> list[Outcome]:
-        return await self._batch("resume_jobs", wire.ResumeJobsRequest(selector=which.message(), dry_run=dry_run))
+        return await self._batch("resume_jobs", wire.ResumeJobsRequest(selector=_selector(which), dry_run=dry_run))
 
     async def cancel(self, which: Selection, *, dry_run: bool = False) -> list[Outcome]:
-        return await self._batch("cancel_jobs", wire.CancelJobsRequest(selector=which.message(), dry_run=dry_run))
+        return await self._batch("cancel_jobs", wire.CancelJobsRequest(selector=_selector(which), dry_run=dry_run))
 
     async def retry(
         self, which: Selection, *, node: str, engine: str, options: Mapping[str, str], now: bool = False,
         dry_run: bool = False,
     ) -> list[Outcome]:  # fmt: skip
         request = wire.RetryJobsRequest(
-            selector=which.message(), node=node, engine=engine, options=dict(options), now=now, dry_run=dry_run
+            selector=_selector(which), node=node, engine=engine, options=dict(options), now=now, dry_run=dry_run
         )
         return await self._batch("retry_jobs", request)
 
     async def remove(self, which: Selection, *, keep_data: bool = False, dry_run: bool = False) -> list[Outcome]:
-        request = wire.RemoveJobsRequest(selector=which.message(), keep_data=keep_data, dry_run=dry_run)
+        request = wire.RemoveJobsRequest(selector=_selector(which), keep_data=keep_data, dry_run=dry_run)
         return await self._batch("remove_jobs", request, 120.0)
 
     async def set_jobs(self, which: Selection, changes: Sequence[str], *, dry_run: bool = False) -> list[Outcome]:
-        request = wire.SetJobsRequest(selector=which.message(), changes=list(changes), dry_run=dry_run)
+        request = wire.SetJobsRequest(selector=_selector(which), changes=list(changes), dry_run=dry_run)
         return await self._batch("set_jobs", request)
 
     async def watch(
@@ -284,11 +272,23 @@ class DaemonClient:
         only `fields` are told, if there are some."""
         request = wire.WatchRequest(
             filter=where, sort=sort, offset=offset, limit=limit, all=old, interval_ms=interval_ms,
-            fields=list(fields), selector=None if which is None else which.message(),
+            fields=list(fields), selector=None if which is None else _selector(which),
         )  # fmt: skip
         async with contextlib.aclosing(guarded(self._control.watch(request), "watch")) as stream:
             async for answer in stream:
                 yield answer
+
+    async def pages(
+        self, *, where: str, sort: str, offset: int, limit: int, old: bool, interval_ms: int, fields: Sequence[str]
+    ) -> AsyncGenerator[Delta, None]:
+        """A page of jobs as it changes."""
+        page = Page()
+        stream = self.watch(
+            where=where, sort=sort, offset=offset, limit=limit, old=old, interval_ms=interval_ms, fields=fields
+        )
+        async with contextlib.aclosing(stream) as answers:
+            async for answer in answers:
+                yield page.apply(answer).delta()
 
     # Events and logs
 
@@ -314,6 +314,10 @@ class DaemonClient:
         async with contextlib.aclosing(guarded(self._control.logs(request), "logs")) as stream:
             async for answer in stream:
                 yield convert.log_line(answer)
+
+
+def _selector(which: Selection) -> wire.JobSelector:
+    return wire.JobSelector(ids=list(which.ids), filter=which.filter, all=which.all)
 
 
 def _batches(items: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

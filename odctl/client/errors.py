@@ -64,6 +64,10 @@ class OdctlError(Exception):
         self.details: dict[str, Any] = dict(details or {})
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it says: some of its kinds are made from other arguments."""
+        return _remade, (type(self), self.args, self.__dict__)
+
     def as_json(self) -> dict[str, Any]:
         """The type Error of the JSON interface, without its wrapper's key."""
         details = {**self.details, **({"why": self.why} if self.why else {})}
@@ -74,6 +78,13 @@ class OdctlError(Exception):
             "details": details,
             "exit": int(self.exit_code),
         }
+
+
+def _remade(kind: type[OdctlError], args: tuple[Any, ...], said: dict[str, Any]) -> OdctlError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(said)
+    return error
 
 
 class UsageError(OdctlError):

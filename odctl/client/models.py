@@ -173,6 +173,26 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which jobs: ids as given, or a filter, or all of the caller's."""
+
+    ids: tuple[str, ...] = ()
+    filter: str = ""
+    all: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What changed on a page of jobs."""
+
+    changed: tuple[Job, ...]
+    order: tuple[int, ...]
+    """The numbers of all that are on the page now."""
+    total: int
+    """Jobs of the whole list."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Detail:
     id: str
     job: Job | None

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from odctl.client import convert
-from odctl.client.daemon import DaemonClient, Selection
+from odctl.client.daemon import DaemonClient
 from odctl.client.errors import UNREACHABLE, ConnectionLost, OdctlError
-from odctl.client.models import Job
-from odctl.client.protocol import common, wire
+from odctl.client.models import Selection
+from odctl.client.pages import Page, Update
 
 RECONNECT_SECONDS = 60.0
 """For so long a daemon that went away is looked for again."""
@@ -30,59 +29,6 @@ class Wanted:
     old: bool = False
     interval_ms: int = 0
     """Between two looks; 0: as the daemon likes it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
-    """What is known now, and what changed since the last one."""
-
-    jobs: dict[int, Job]
-    """In the page's order."""
-    changed: frozenset[int]
-    removed: frozenset[int]
-    total: int
-
-
-@dataclass(slots=True)
-class Page:
-    """The page as the stream describes it."""
-
-    messages: dict[int, common.Job] = field(default_factory=dict)
-    jobs: dict[int, Job] = field(default_factory=dict)
-    total: int = 0
-
-    def apply(self, answer: wire.WatchResponse) -> Update:
-        before = set(self.jobs)
-        changed: set[int] = set()
-        if answer.snapshot is not None:
-            self.messages = {job.id: job for job in answer.snapshot.jobs}
-            fresh = {number: convert.job(message) for number, message in self.messages.items()}
-            changed = {number for number, job in fresh.items() if self.jobs.get(number) != job}
-            self.jobs, self.total = fresh, answer.snapshot.total
-        for patch in answer.patches:
-            self._patch(patch)
-            changed.add(patch.id)
-        for number in answer.removed:
-            self.messages.pop(number, None)
-            self.jobs.pop(number, None)
-        if answer.total is not None:
-            self.total = answer.total
-        if answer.order:
-            self.jobs = {number: self.jobs[number] for number in answer.order if number in self.jobs}
-        return Update(
-            jobs=dict(self.jobs),
-            changed=frozenset(changed & set(self.jobs)),
-            removed=frozenset(before - set(self.jobs)),
-            total=self.total,
-        )
-
-    def _patch(self, patch: wire.JobPatch) -> None:
-        message = self.messages.setdefault(patch.id, common.Job(id=patch.id))
-        for name in patch.fields:
-            # a field of a newer daemon is none of ours
-            if patch.job is not None and hasattr(message, name):
-                setattr(message, name, getattr(patch.job, name))
-        self.jobs[patch.id] = convert.job(message)
 
 
 async def follow(

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.markup import escape
 from textual import events
@@ -17,7 +17,6 @@ from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.widgets import ContentSwitcher, Footer
 
-from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError
 from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
@@ -30,6 +29,9 @@ from odctl.dashboard.panes.jobs import JobsPane
 from odctl.dashboard.state import Phase, State, reduce
 from odctl.dashboard.top_bar import TopBar
 from odctl.text import clean
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
 
 T = TypeVar("T")
 

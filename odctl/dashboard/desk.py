@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.messages import Message, Query
@@ -14,6 +13,8 @@ from odctl.dashboard.state import State
 
 if TYPE_CHECKING:
     from textual.screen import Screen
+
+    from odctl.client.daemon import DaemonClient
 
 T = TypeVar("T")
 

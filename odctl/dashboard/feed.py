@@ -7,12 +7,16 @@ import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from odctl.client.daemon import DaemonClient
 from odctl.client.errors import UNREACHABLE, ConnectionLost, OdctlError
-from odctl.client.watching import Page
+from odctl.client.models import Job
 from odctl.dashboard import messages as m
 from odctl.dashboard.messages import Message, Query
+
+if TYPE_CHECKING:
+    # it draws in a process that has no gRPC: see odctl.client.bridge
+    from odctl.client.daemon import DaemonClient
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 STATUS_SECONDS = 2.0
@@ -145,18 +149,19 @@ class Feed:
 
     async def _watch(self, client: DaemonClient, wanted: Wanted) -> None:
         loop = asyncio.get_running_loop()
-        page = Page()
+        known: dict[int, Job] = {}
         query = wanted.query
-        stream = client.watch(
+        stream = client.pages(
             where=query.filter, sort=query.sort, old=query.old, offset=wanted.offset, limit=wanted.limit,
             interval_ms=wanted.interval_ms, fields=wanted.fields,
         )  # fmt: skip
         try:
-            async with contextlib.aclosing(stream) as answers:
-                async for answer in answers:
-                    page.apply(answer)
-                    jobs, at = tuple(page.jobs.values()), loop.time()
-                    self._post(m.PageTold(query=query, offset=wanted.offset, jobs=jobs, total=page.total, at=at))
+            async with contextlib.aclosing(stream) as deltas:
+                async for delta in deltas:
+                    known |= {job.id: job for job in delta.changed}
+                    known = {number: known[number] for number in delta.order}
+                    jobs, at = tuple(known.values()), loop.time()
+                    self._post(m.PageTold(query=query, offset=wanted.offset, jobs=jobs, total=delta.total, at=at))
         except OdctlError as error:
             if error.exit_code == UNREACHABLE:
                 raise

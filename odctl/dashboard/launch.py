@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
-from odctl.client.daemon import DaemonClient
+from odctl.client.bridge import Bridge, BridgedClient, Child
+from odctl.client.endpoints import Choice
 from odctl.dashboard import preferences
 from odctl.dashboard.app import DashboardApp, Options
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
 
 SMALLEST = (40, 10)
 """Columns and lines."""
@@ -27,14 +31,22 @@ def too_small() -> str:
 
 
 def open_dashboard(
-    connect: Callable[[], DaemonClient], *, pane: str, filter: str, read_only: bool, mouse: bool
+    child: Child, choice: Choice, *, timeout: float | None, pane: str, filter: str, read_only: bool, mouse: bool
 ) -> int:
-    """Until the person leaves it. The exit code."""
+    """Until the person leaves it. The exit code. `child` speaks to the daemon, and is ended."""
+    bridge = Bridge(child)
+
+    def connect() -> DaemonClient:
+        return cast("DaemonClient", BridgedClient(bridge, choice, timeout=timeout))
+
     options = Options(
         pane=pane, filter=filter, read_only=read_only, preferences=preferences.path(),
         remote="SSH_CONNECTION" in os.environ,
     )  # fmt: skip
     app = DashboardApp(connect, options)
-    code = app.run(mouse=mouse)
+    try:
+        code = app.run(mouse=mouse)
+    finally:
+        child.close()
     sys.stdout.flush()
     return int(code or 0) if app.return_code in (None, 0) else int(app.return_code or 1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -43,10 +42,16 @@ def path() -> Path:
 def load(file: Path) -> tuple[Preferences, str]:
     """What the file says, and what is wrong with it, if anything."""
     try:
-        told = tomllib.loads(file.read_text("utf-8"))
+        written = file.read_text("utf-8")
     except FileNotFoundError:
         return Preferences(), ""
     except (OSError, ValueError) as error:
+        return Preferences(), f"{file} cannot be read ({error}): it is not used"
+    import tomllib  # takes a tenth of the start, and most people have no such file
+
+    try:
+        told = tomllib.loads(written)
+    except ValueError as error:
         return Preferences(), f"{file} cannot be read ({error}): it is not used"
     known = Preferences()
     wrong: list[str] = []

@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import Any
 
 from odctl.cli.show import full_record
-from odctl.client.daemon import DaemonClient, Selection
+from odctl.client.daemon import DaemonClient
 from odctl.client.endpoints import Choice
 from odctl.client.errors import OdctlError
-from odctl.client.models import jsonable
+from odctl.client.models import Selection, jsonable
 from tests.support.forked import ROOT, Forked, finished, forked
 from tests.support.places import database_url
 from tests.support.wait import until

@@ -17,8 +17,8 @@ from odctl.client.errors import UsageError
 from odctl.text import clean, parse_duration, size
 
 if TYPE_CHECKING:
-    from odctl.client.daemon import DaemonClient, Selection
-    from odctl.client.models import Outcome
+    from odctl.client.daemon import DaemonClient
+    from odctl.client.models import Outcome, Selection
 
 Change = Callable[["DaemonClient", "Selection", bool], Awaitable[list["Outcome"]]]
 REMOVED = ("id", "freed_bytes")
@@ -226,7 +226,7 @@ def _change(
     run: Invocation, change: Change, jobs: Sequence[str] | None, where: str, *, every: bool, dry_run: bool
 ) -> list[Outcome]:
     async def work(client: DaemonClient) -> list[Outcome]:
-        from odctl.client.daemon import Selection
+        from odctl.client.models import Selection
 
         return await change(client, Selection(ids=tuple(jobs or ()), filter=where, all=every), dry_run)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from odctl.cli.app import invocation
+from odctl.client.bridge import Child
 from odctl.client.errors import UsageError
 
 PANES = ("jobs", "nodes", "cache", "activity", "users", "settings")
@@ -29,14 +30,16 @@ def top(
         os.environ["TEXTUAL_FPS"] = str(min(max(fps, 1), 120))
     if theme:
         os.environ["TEXTUAL_THEME"] = theme
+    own = invocation(ctx)
+    choice = own.choice
+    # it imports the protocol while this process imports Textual
+    child = Child()
     from odctl.dashboard.launch import open_dashboard, too_small
 
-    own = invocation(ctx)
     problem = too_small()
     if problem:
         raise UsageError(problem, hint="a list that keeps itself current: odctl ls -w")
-    choice = own.choice
     code = open_dashboard(
-        lambda: own.client(choice), pane=screen, filter=filter_, read_only=read_only, mouse=not no_mouse
+        child, choice, timeout=own.timeout, pane=screen, filter=filter_, read_only=read_only, mouse=not no_mouse
     )
     raise typer.Exit(code)

@@ -57,7 +57,7 @@ def resolve_jobs(run: Invocation, jobs: list[str]) -> list[Detail]:
     from odctl.cli.context import as_error
 
     async def work(client: DaemonClient) -> list[Detail]:
-        from odctl.client.daemon import Selection
+        from odctl.client.models import Selection
 
         return await client.get_jobs(Selection(ids=tuple(jobs)))
 

@@ -137,7 +137,7 @@ def show(
         raise UsageError("--log cannot be negative")
 
     async def work(client: DaemonClient) -> tuple[list[Detail], dict[int, list[dict[str, Any]]]]:
-        from odctl.client.daemon import Selection
+        from odctl.client.models import Selection
 
         found = await client.get_jobs(Selection(ids=tuple(jobs)), files=files, peers=peers, raw=raw)
         logs: dict[int, list[dict[str, Any]]] = {}

@@ -1,0 +1,183 @@
+"""A DaemonClient in a process of its own, and what stands for it here.
+
+The dashboard draws in one process and speaks gRPC in another: both start at the same time instead of one after the
+other, and no message that is taken apart holds up a key. Standard library only on this side.
+
+Frames are a length of four bytes and a pickled tuple, `(number, kind, ...)`, between a process and its own child, over
+a socket pair that nobody else has. The child ends when its end of the pair is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Coroutine
+from types import TracebackType
+from typing import Any
+
+from odctl.client.endpoints import Choice
+from odctl.client.errors import ConnectionLost, OdctlError
+from odctl.client.models import Hello
+
+HEADER = struct.Struct(">I")
+STREAMS = frozenset({"pages", "events", "logs"})
+"""Methods of the client that answer more than once."""
+
+
+class Child:
+    """The process. It may be started long before the event loop is there."""
+
+    def __init__(self) -> None:
+        self.ours, theirs = socket.socketpair()
+        with theirs:
+            # not in our terminal's foreground: a Ctrl-C there is none of its business
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "odctl.client.bridged", str(theirs.fileno())],
+                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        self.ours.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class Bridge:
+    """Starts the child again when it has died."""
+
+    def __init__(self, child: Child | None = None) -> None:
+        self._child = child
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Queue[tuple[Any, ...]]] = {}
+        self._last = 0
+
+    async def open(self) -> None:
+        """Is there after this."""
+        if self._reading is not None and not self._reading.done():
+            return
+        await self.close(keep_child=self._reader is None)
+        if self._child is None:
+            self._child = await asyncio.to_thread(Child)
+        child = self._child
+        self._reader, self._writer = await asyncio.open_connection(sock=child.ours)
+        self._reading = asyncio.create_task(self._read(self._reader), name="bridge reader")
+
+    async def close(self, *, keep_child: bool = False) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
+        if self._child is not None and not keep_child:
+            child, self._child = self._child, None
+            await asyncio.to_thread(child.close)
+        self._reader = self._writer = self._reading = None
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+                number, *answer = pickle.loads(await reader.readexactly(length))  # noqa: S301 - of our own child
+                waiting = self._waiting.get(number)
+                if waiting is not None:
+                    waiting.put_nowait(tuple(answer))
+        except (OSError, EOFError):
+            pass
+        finally:
+            for waiting in self._waiting.values():
+                waiting.put_nowait(("error", ConnectionLost("the process that speaks to the daemon has ended")))
+
+    def _send(self, *message: Any) -> None:
+        if self._writer is None or self._reading is None or self._reading.done():
+            raise ConnectionLost()
+        packed = pickle.dumps(message)
+        self._writer.write(HEADER.pack(len(packed)) + packed)
+
+    async def call(self, kind: str, *what: Any) -> Any:
+        """The one answer. Raises OdctlError."""
+        self._last += 1
+        number = self._last
+        queue = self._waiting[number] = asyncio.Queue()
+        try:
+            self._send(number, kind, *what)
+            answer, value = await queue.get()
+        except asyncio.CancelledError:
+            self._forget(number)
+            raise
+        finally:
+            del self._waiting[number]
+        if answer == "error":
+            raise value
+        return value
+
+    async def stream(self, *what: Any) -> AsyncGenerator[Any, None]:
+        """Every answer. Raises OdctlError."""
+        self._last += 1
+        number = self._last
+        queue = self._waiting[number] = asyncio.Queue()
+        try:
+            self._send(number, "stream", *what)
+            while True:
+                answer, value = await queue.get()
+                if answer == "error":
+                    raise value
+                if answer == "end":
+                    return
+                yield value
+        finally:
+            del self._waiting[number]
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        with contextlib.suppress(OdctlError):  # else it is gone, and what it did with it
+            self._send(number, "cancel")
+
+
+class BridgedClient:
+    """Stands for a DaemonClient: the same methods, called over there."""
+
+    def __init__(self, bridge: Bridge, choice: Choice, *, timeout: float | None = None) -> None:
+        self._bridge = bridge
+        self._opening = (choice, timeout)
+        self.source = choice.source
+        self.endpoint = f"unix://{choice.paths[0]}"
+        self.hello_answer: Hello | None = None
+
+    async def __aenter__(self) -> BridgedClient:
+        await self._bridge.open()
+        self.endpoint, self.hello_answer = await self._bridge.call("open", *self._opening)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The next one that is opened closes it over there."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _Member(self._bridge, name)
+
+
+class _Member:
+    def __init__(self, bridge: Bridge, path: str) -> None:
+        self._bridge = bridge
+        self._path = path
+
+    def __getattr__(self, name: str) -> _Member:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _Member(self._bridge, f"{self._path}.{name}")
+
+    def __call__(self, *args: Any, **named: Any) -> Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]:
+        if self._path in STREAMS:
+            return self._bridge.stream(self._path, args, named)
+        return self._bridge.call("call", self._path, args, named)

@@ -1,0 +1,94 @@
+"""The other end of odctl.client.bridge: `python -m odctl.client.bridged DESCRIPTOR`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from odctl.client.bridge import HEADER
+from odctl.client.credentials import Keyring
+from odctl.client.daemon import DaemonClient
+from odctl.client.endpoints import Choice
+from odctl.client.errors import ConnectionLost, OdctlError
+from odctl.client.models import Hello
+
+
+class Other:
+    """Carries out what is asked for with one client at a time."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._client: DaemonClient | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    def take(self, number: int, kind: str, what: Sequence[Any]) -> None:
+        if kind == "cancel":
+            task = self._tasks.get(number)
+            if task is not None:
+                task.cancel()
+            return
+        kinds: dict[str, Callable[..., Awaitable[tuple[str, Any]]]]
+        kinds = {"open": self._open, "call": self._call, "stream": self._stream}
+        task = asyncio.create_task(self._answer(number, kinds[kind](number, *what)), name=f"bridged {number}")
+        self._tasks[number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(number, None))
+
+    async def _answer(self, number: int, work: Awaitable[tuple[str, Any]]) -> None:
+        try:
+            await self._tell(number, *await work)
+        except OdctlError as error:
+            await self._tell(number, "error", error)
+        except Exception as error:  # noqa: BLE001 - it would end this process, and with it every other call
+            await self._tell(number, "error", OdctlError(f"unexpected {type(error).__name__}: {error}", code="BUG"))
+
+    async def _tell(self, number: int, answer: str, value: Any) -> None:
+        packed = pickle.dumps((number, answer, value))
+        self._writer.write(HEADER.pack(len(packed)) + packed)
+        await self._writer.drain()
+
+    async def _open(self, number: int, choice: Choice, timeout: float | None) -> tuple[str, tuple[str, Hello | None]]:
+        await self.close()
+        client = DaemonClient(choice, timeout=timeout, keyring=Keyring())
+        self._client = await client.__aenter__()
+        return "result", (client.endpoint, client.hello_answer)
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(None, None, None)
+
+    def _method(self, path: str) -> Any:
+        if self._client is None:
+            raise ConnectionLost()
+        return attrgetter(path)(self._client)
+
+    async def _call(self, number: int, path: str, args: Sequence[Any], named: dict[str, Any]) -> tuple[str, Any]:
+        return "result", await self._method(path)(*args, **named)
+
+    async def _stream(self, number: int, path: str, args: Sequence[Any], named: dict[str, Any]) -> tuple[str, None]:
+        async with contextlib.aclosing(self._method(path)(*args, **named)) as items:
+            async for item in items:
+                await self._tell(number, "item", item)
+        return "end", None
+
+
+async def serve(descriptor: int) -> None:
+    """Until the other end is closed."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
+    other = Other(writer)
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            (length,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+            number, kind, *what = pickle.loads(await reader.readexactly(length))  # noqa: S301 - of our own parent
+            other.take(number, kind, what)
+    await other.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1])))
