@@ -56,9 +56,15 @@ def _run(argv: Sequence[str]) -> int:
 
     # a short life: the collector would only walk the modules that are being imported, again and again
     gc.set_threshold(50_000, 20, 20)
-    from odctl.cli.app import run
+    code = None
+    if argv in ([], ["top"]):
+        from odctl.dashboard.quick import open_quickly
 
-    code = run(argv)
+        code = open_quickly()
+    if code is None:
+        from odctl.cli.app import run
+
+        code = run(argv)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

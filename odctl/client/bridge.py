@@ -12,14 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
-import socket
 import struct
-import subprocess
-import sys
 from collections.abc import AsyncGenerator, Coroutine
 from types import TracebackType
 from typing import Any
 
+from odctl.client.child import Child
 from odctl.client.endpoints import Choice
 from odctl.client.errors import ConnectionLost, OdctlError
 from odctl.client.models import Hello
@@ -27,25 +25,6 @@ from odctl.client.models import Hello
 HEADER = struct.Struct(">I")
 STREAMS = frozenset({"pages", "events", "logs"})
 """Methods of the client that answer more than once."""
-
-
-class Child:
-    """The process. It may be started long before the event loop is there."""
-
-    def __init__(self) -> None:
-        self.ours, theirs = socket.socketpair()
-        with theirs:
-            # not in our terminal's foreground: a Ctrl-C there is none of its business
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "odctl.client.bridged", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
-
-    def close(self) -> None:
-        self.ours.close()
-        self._process.kill()
-        self._process.wait()
 
 
 class Bridge:
@@ -58,9 +37,27 @@ class Bridge:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Queue[tuple[Any, ...]]] = {}
         self._last = 0
+        self._ahead: tuple[Choice, float | None] | None = None
+
+    def open_ahead(self, choice: Choice, timeout: float | None) -> None:
+        """Asks the child to connect before there is an event loop that could wait for it."""
+        if self._child is not None:
+            self._last += 1
+            self._ahead = (choice, timeout)
+            self._child.ours.sendall(_packed((self._last, "open", choice, timeout)))
+            self._waiting[self._last] = asyncio.Queue()
+
+    async def connect(self, choice: Choice, timeout: float | None) -> tuple[str, Hello | None]:
+        """A new client over there, in the place of any other: its endpoint, and what the daemon said of itself. Raises
+        OdctlError."""
+        await self.open()
+        ahead, self._ahead = self._ahead, None
+        if ahead == (choice, timeout):
+            return await self._answer(self._last)  # type: ignore[no-any-return]
+        return await self.call("open", choice, timeout)  # type: ignore[no-any-return]
 
     async def open(self) -> None:
-        """Is there after this."""
+        """The child is there after this."""
         if self._reading is not None and not self._reading.done():
             return
         await self.close(keep_child=self._reader is None)
@@ -69,6 +66,11 @@ class Bridge:
         child = self._child
         self._reader, self._writer = await asyncio.open_connection(sock=child.ours)
         self._reading = asyncio.create_task(self._read(self._reader), name="bridge reader")
+
+    def end(self) -> None:
+        """Ends the child, with or without an event loop."""
+        if self._child is not None:
+            self._child.close()
 
     async def close(self, *, keep_child: bool = False) -> None:
         if self._reading is not None:
@@ -98,17 +100,23 @@ class Bridge:
     def _send(self, *message: Any) -> None:
         if self._writer is None or self._reading is None or self._reading.done():
             raise ConnectionLost()
-        packed = pickle.dumps(message)
-        self._writer.write(HEADER.pack(len(packed)) + packed)
+        self._writer.write(_packed(message))
 
     async def call(self, kind: str, *what: Any) -> Any:
         """The one answer. Raises OdctlError."""
         self._last += 1
         number = self._last
-        queue = self._waiting[number] = asyncio.Queue()
+        self._waiting[number] = asyncio.Queue()
         try:
             self._send(number, kind, *what)
-            answer, value = await queue.get()
+        except OdctlError:
+            del self._waiting[number]
+            raise
+        return await self._answer(number)
+
+    async def _answer(self, number: int) -> Any:
+        try:
+            answer, value = await self._waiting[number].get()
         except asyncio.CancelledError:
             self._forget(number)
             raise
@@ -141,6 +149,11 @@ class Bridge:
             self._send(number, "cancel")
 
 
+def _packed(message: tuple[Any, ...]) -> bytes:
+    packed = pickle.dumps(message)
+    return HEADER.pack(len(packed)) + packed
+
+
 class BridgedClient:
     """Stands for a DaemonClient: the same methods, called over there."""
 
@@ -152,8 +165,7 @@ class BridgedClient:
         self.hello_answer: Hello | None = None
 
     async def __aenter__(self) -> BridgedClient:
-        await self._bridge.open()
-        self.endpoint, self.hello_answer = await self._bridge.call("open", *self._opening)
+        self.endpoint, self.hello_answer = await self._bridge.connect(*self._opening)
         return self
 
     async def __aexit__(

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import pickle
-import socket
-import sys
-from collections.abc import Awaitable, Callable, Sequence
-from operator import attrgetter
-from typing import Any
+import gc
 
-from odctl.client.bridge import HEADER
-from odctl.client.credentials import Keyring
-from odctl.client.daemon import DaemonClient
-from odctl.client.endpoints import Choice
-from odctl.client.errors import ConnectionLost, OdctlError
-from odctl.client.models import Hello
+gc.set_threshold(50_000, 20, 20)  # it would only walk the modules that are being imported, again and again
+
+import asyncio  # noqa: E402
+import contextlib  # noqa: E402
+import pickle  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Awaitable, Callable, Sequence  # noqa: E402
+from operator import attrgetter  # noqa: E402
+from typing import Any  # noqa: E402
+
+from odctl.client.bridge import HEADER  # noqa: E402
+from odctl.client.credentials import Keyring  # noqa: E402
+from odctl.client.daemon import DaemonClient  # noqa: E402
+from odctl.client.endpoints import Choice  # noqa: E402
+from odctl.client.errors import ConnectionLost, OdctlError  # noqa: E402
+from odctl.client.models import Hello  # noqa: E402
 
 
 class Other:

@@ -15,14 +15,16 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
-from textual.widgets import ContentSwitcher, Footer
+from textual.widgets import ContentSwitcher
 
 from odctl.client.errors import OdctlError
 from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.banner import Banner
+from odctl.dashboard.columns import fields_of, layout
 from odctl.dashboard.feed import Feed, Wanted
 from odctl.dashboard.glyphs import Glyphs, of_terminal
+from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.panes.base import Pane
 from odctl.dashboard.panes.jobs import JobsPane
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOCAL_MS, REMOTE_MS = 500, 1000
+FIRST_ROWS, FIRST_COLUMNS = 80, 1000
+"""Asked for before the size of the screen is known."""
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
 PANES: tuple[tuple[str, str, str, bool], ...] = (
@@ -97,6 +101,8 @@ class DashboardApp(App[int]):
         self._feeding: asyncio.Task[None] | None = None
         self._interval_ms = self.preferences.interval_ms or (REMOTE_MS if self.options.remote else LOCAL_MS)
         self._wanted: Wanted | None = None
+        self._drawable = False
+        """There is something to draw on."""
 
     @property
     def glyphs(self) -> Glyphs:
@@ -121,16 +127,32 @@ class DashboardApp(App[int]):
         yield Banner(self.glyphs)
         with ContentSwitcher(id="panes", initial="pane-jobs"):
             yield JobsPane(id="pane-jobs")
-        yield Footer(show_command_palette=False)
+        yield KeyBar()
+
+    def on_load(self) -> None:
+        # what is asked for now is there when the screen is drawn for the first time
+        self.want(0, FIRST_ROWS, fields_of(layout(self.preferences.columns, FIRST_COLUMNS)))
+        self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")
+        self._feeding.add_done_callback(self._fed)
+
+    def _fed(self, task: asyncio.Task[None]) -> None:
+        """The feed never ends by itself: a fault of ours must be seen."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+
+            def fail() -> None:
+                raise error
+
+            self.call_later(fail)
 
     async def on_mount(self) -> None:
+        self._drawable = True
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
         if self.preferences.keys:
             self.set_keymap(dict(self.preferences.keys))
         if self.options.remote:
             self.animation_level = "none"
-        self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")
         self.set_interval(TICK_SECONDS, self._tick)
         self.pane.entered()
         self.draw()
@@ -177,7 +199,7 @@ class DashboardApp(App[int]):
         """Takes in what was said and shows what came of it."""
         before = self.state
         self.state = reduce(before, message)
-        if self.state is not before and self.is_running:
+        if self.state is not before and self._drawable:
             self.draw()
             self._speak(message, before)
 
@@ -186,7 +208,7 @@ class DashboardApp(App[int]):
             self.say("connected again" if before.connection.heard_at else "connected")
 
     def draw(self) -> None:
-        if not self.screen_stack:
+        if not self._drawable:
             return
         state, now = self.state, self.clock()
         with self.batch_update():
@@ -197,7 +219,7 @@ class DashboardApp(App[int]):
             base.query_one(f"#pane-{current}", Pane).show(state)
 
     def _tick(self) -> None:
-        if self.is_running:
+        if self._drawable:
             self.screen_stack[0].query_one(Banner).show(self.state, self.clock())
 
     def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:

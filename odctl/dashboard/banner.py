@@ -9,6 +9,8 @@ from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.state import Phase, State
 from odctl.text import clean, duration
 
+SLOW_SECONDS = 1.0
+"""A connection that takes longer is spoken of."""
 QUIET_SECONDS = 5.0
 """A daemon of which nothing was heard for longer is said to be silent."""
 
@@ -25,7 +27,7 @@ def banner(state: State, now: float, glyphs: Glyphs) -> str:
         return f"{glyphs.warning} {clean(where)} unreachable {duration(now - connection.since)}{why} – {retry}{age}"
     if connection.phase is Phase.CONNECTING:
         waited = now - connection.since
-        return f"{clean(where)} {glyphs.more} {waited:.1f} s" if waited > 0.15 and connection.where else ""
+        return f"{clean(where)} {glyphs.more} {waited:.1f} s" if waited > SLOW_SECONDS and connection.where else ""
     silent = now - connection.heard_at
     if silent > QUIET_SECONDS:
         return f"{glyphs.warning} nothing heard from {clean(where)} for {duration(silent)}"
@@ -46,4 +48,5 @@ class Banner(Static):
         if said != self._said:
             self._said = said
             self.update(Text(said, no_wrap=True, overflow="ellipsis"))
-        self.display = bool(said)
+        if self.display != bool(said):
+            self.display = bool(said)

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from odctl.cli.app import invocation
-from odctl.client.bridge import Child
+from odctl.client.child import Child
 from odctl.client.errors import UsageError
+from odctl.dashboard.quick import too_small
 
 PANES = ("jobs", "nodes", "cache", "activity", "users", "settings")
 
@@ -32,14 +33,18 @@ def top(
         os.environ["TEXTUAL_THEME"] = theme
     own = invocation(ctx)
     choice = own.choice
-    # it imports the protocol while this process imports Textual
-    child = Child()
-    from odctl.dashboard.launch import open_dashboard, too_small
-
     problem = too_small()
     if problem:
         raise UsageError(problem, hint="a list that keeps itself current: odctl ls -w")
+    # it imports the protocol while this process imports Textual
+    child = Child()
+    from odctl.client.bridge import Bridge
+
+    bridge = Bridge(child)
+    bridge.open_ahead(choice, own.timeout)
+    from odctl.dashboard.launch import open_dashboard
+
     code = open_dashboard(
-        child, choice, timeout=own.timeout, pane=screen, filter=filter_, read_only=read_only, mouse=not no_mouse
+        bridge, choice, timeout=own.timeout, pane=screen, filter=filter_, read_only=read_only, mouse=not no_mouse
     )
     raise typer.Exit(code)

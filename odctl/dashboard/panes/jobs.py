@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from odctl import text as words
 from odctl.dashboard import messages as m
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
 from odctl.dashboard.job_table import JobHeader, JobTable
-from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.panes.base import Pane, show
 from odctl.dashboard.state import State
 
 WIDE_FROM = 120
@@ -44,12 +45,10 @@ class JobsPane(Pane):
     def compose(self) -> ComposeResult:
         dashboard = self.dashboard
         self.table = JobTable(dashboard.glyphs, self._columns(), dashboard.state)
-        with Horizontal(), Vertical(id="list"):
-            yield JobHeader(self.table)
-            yield self.table
-            yield Static("", id="empty", markup=False)
-            yield Input(placeholder="state=active rate_down>1M name~linux", id="filter", compact=True)
-            yield Static("", id="filter-error", markup=False)
+        self.listed = Vertical(JobHeader(self.table), self.table, id="list")
+        self._said: dict[str, Static] = {}
+        with Horizontal():
+            yield self.listed
 
     def entered(self) -> None:
         self.table.focus()
@@ -67,18 +66,24 @@ class JobsPane(Pane):
         self.table.show(state, stale=not state.live)
         if before.query != state.query:
             self.query_one(JobHeader).refresh()
-        listed = self.query_one("#list", Vertical)
-        listed.border_title = Text(self._title(state)).markup
+        title = Text(self._title(state)).markup
+        if self.listed.border_title != title:
+            self.listed.border_title = title
         nothing = self._nothing(state)
-        empty = self.query_one("#empty", Static)
-        if nothing:
-            empty.update(Text(nothing, justify="center"))
-        empty.display = bool(nothing)
-        self.table.display = not nothing
-        error = self.query_one("#filter-error", Static)
-        error.display = state.refused is not None
-        if state.refused is not None:
-            error.update(Text(self._refusal(state)))
+        self._say("empty", nothing, after=self.table)
+        show(self.table, not nothing)
+        self._say("filter-error", "" if state.refused is None else self._refusal(state))
+
+    def _say(self, name: str, text: str, *, after: Widget | None = None) -> None:
+        """A part that is there only while it has something to say; most never have."""
+        found = self._said.get(name)
+        if found is None and text:
+            found = self._said[name] = Static(id=name, markup=False)
+            self.listed.mount(found, after=after)
+        if found is not None:
+            if text:
+                found.update(Text(text, justify="center" if after is not None else "left"))
+            show(found, bool(text))
 
     def _title(self, state: State) -> str:
         parts = ["Downloads"]
@@ -122,7 +127,9 @@ class JobsPane(Pane):
     # The window
 
     def _want(self) -> None:
-        """Asks for the rows that are shown and those around them, when they are not all there."""
+        """Asks for the rows that are shown and those around them."""
+        if self.table.size.height == 0:
+            return  # it has no place yet
         rows = self.table.rows
         margin = int(len(rows) * MARGIN) + 1
         start = max(0, rows.start - margin)
@@ -192,10 +199,17 @@ class JobsPane(Pane):
     # The filter
 
     def action_filter(self) -> None:
-        line = self.query_one("#filter", Input)
-        line.value = self.dashboard.state.query.filter
-        line.display = True
+        line = self._filter_line()
+        if line is None:
+            known = self.dashboard.state.query.filter
+            line = Input(known, placeholder="state=active rate_down>1M name~linux", id="filter", compact=True)
+            self.listed.mount(line)
         line.focus()
+
+    def _filter_line(self) -> Input | None:
+        """While it is open."""
+        found = self.query("#filter")
+        return cast(Input, found.first()) if found else None
 
     def action_problems(self) -> None:
         self.filter_by("" if self.dashboard.state.query.filter == "state=failed" else "state=failed")
@@ -204,13 +218,13 @@ class JobsPane(Pane):
         self._ask(replace(self.dashboard.state.query, filter=text.strip()))
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "filter" and event.input.display:
+        if event.input.id == "filter":
             typed = event.value
             self.set_timer(TYPING_SECONDS, lambda: self._typed(typed))
 
     def _typed(self, typed: str) -> None:
-        line = self.query_one("#filter", Input)
-        if line.display and line.value == typed:
+        line = self._filter_line()
+        if line is not None and line.value == typed:
             self.filter_by(typed)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
@@ -219,12 +233,12 @@ class JobsPane(Pane):
             self._close_filter()
 
     def _close_filter(self) -> None:
-        self.query_one("#filter", Input).display = False
+        self.query("#filter").remove()
         self.table.focus()
 
     def action_back(self) -> None:
         """One step out of whatever it is: the filter's line, the marks, the filter."""
-        if self.query_one("#filter", Input).display:
+        if self._filter_line() is not None:
             self._close_filter()
         elif self.dashboard.state.marks:
             self.action_clear_marks()
