@@ -44,7 +44,7 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
 STDIN = {("users", "passwd"): b"correct horse\n", ("login",): b"correct horse\n"}
 ACTS = {("daemon", "stop"), ("play",)}
 """Would end, or start, something else."""
-WITHOUT_DAEMON = {("completion",), ("help",), ("version",), ("doctor",), ("logout",), ("daemon", "start"),
+WITHOUT_DAEMON = {("completion",), ("top",), ("help",), ("version",), ("doctor",), ("logout",), ("daemon", "start"),
                   ("daemon", "restart"), ("daemon", "stop"), ("daemon", "run")}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import typer
 from odctl.cli.app import invocation
 from odctl.client.child import Child
 from odctl.client.errors import UsageError
-from odctl.dashboard.quick import too_small
+from odctl.dashboard.terminal import unfit
 
 PANES = ("jobs", "nodes", "cache", "activity", "users", "settings")
 
@@ -33,7 +33,7 @@ def top(
         os.environ["TEXTUAL_THEME"] = theme
     own = invocation(ctx)
     choice = own.choice
-    problem = too_small()
+    problem = unfit()
     if problem:
         raise UsageError(problem, hint="a list that keeps itself current: odctl ls -w")
     # it imports the protocol while this process imports Textual

@@ -1,0 +1,23 @@
+"""Whether this terminal is one to draw on. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+SMALLEST = (40, 10)
+"""Columns and lines."""
+
+
+def unfit() -> str:
+    """Why nothing can be drawn here; empty: it can."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "the dashboard needs a terminal"
+    size = shutil.get_terminal_size()
+    if size.columns < SMALLEST[0] or size.lines < SMALLEST[1]:
+        least = f"{SMALLEST[0]}×{SMALLEST[1]}"
+        return f"this terminal has {size.columns}×{size.lines} characters; the dashboard needs {least}"
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return "this terminal cannot move its cursor (TERM=dumb)"
+    return ""
