@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from odctl import text
 from odctl.client.models import Job
 from odctl.dashboard.glyphs import Glyphs
 
+T = TypeVar("T")
 Cell = tuple[str, str]
 """Text, and the name of its style."""
 
@@ -18,18 +20,18 @@ STYLES = (*STATES, "dim", "name", "bar", "rest", "mark", "note")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(Generic[T]):
     id: str
     title: str
     width: int
     """0: what the others leave."""
-    cell: Callable[[Job, Glyphs, int], Cell]
-    """Of a job, in so many columns."""
-    fields: tuple[str, ...]
-    """Of a job: what it needs to know."""
+    cell: Callable[[T, Glyphs, int], Cell]
+    """Of an item, in so many columns."""
     right: bool = False
     sort: str = ""
     """The field of the list's order; empty: it cannot be sorted by."""
+    fields: tuple[str, ...] = ()
+    """Of a job: what it needs to know."""
     live: bool = False
     """It tells how a download goes: of one that does not, what it waits for, or what is wrong, stands in its place."""
 
@@ -89,7 +91,7 @@ def _error_or_note(job: Job, glyphs: Glyphs, width: int) -> Cell:
     return note_of(job), "failed" if job.state == "failed" else "note"
 
 
-COLUMNS: tuple[Column, ...] = (
+COLUMNS: tuple[Column[Job], ...] = (
     Column(id="id", title="ID", width=6, right=True, sort="id", fields=(), cell=lambda job, g, w: (str(job.id), DIM)),
     Column(
         id="name", title="NAME", width=0, sort="name", fields=("name", "source"),
@@ -164,15 +166,20 @@ MIN_NAME = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    column: Column
+class Placed(Generic[T]):
+    column: Column[T]
     width: int
 
 
-def layout(ids: Iterable[str], width: int) -> tuple[Placed, ...]:
+def layout(ids: Iterable[str], width: int) -> tuple[Placed[Job], ...]:
+    """The columns of these names that have room in `width`."""
+    return fit([BY_ID[name] for name in dict.fromkeys(ids) if name in BY_ID], width)
+
+
+def fit(columns: Iterable[Column[T]], width: int) -> tuple[Placed[T], ...]:
     """The columns that have room in `width`, with their widths: later ones give way first, and the name takes what the
     others leave."""
-    chosen = [BY_ID[name] for name in dict.fromkeys(ids) if name in BY_ID]
+    chosen = list(columns)
     while True:
         fixed = sum(column.width + 1 for column in chosen if column.width)
         left = width - GUTTER - fixed - 1
@@ -183,7 +190,7 @@ def layout(ids: Iterable[str], width: int) -> tuple[Placed, ...]:
     return tuple(Placed(column=column, width=column.width or max(MIN_NAME, left)) for column in chosen)
 
 
-def fields_of(placed: Sequence[Placed]) -> tuple[str, ...]:
+def fields_of(placed: Sequence[Placed[Job]]) -> tuple[str, ...]:
     """What a list has to be told of jobs to show these columns."""
     needed = {name for place in placed for name in place.column.fields}
     return tuple(sorted(needed | {"name", "source", "size", "progress", "reason", "error", "engine_state", "position"}))

@@ -1,28 +1,19 @@
-"""The list of jobs: draws what is on the screen of a list of any length, line by line.
-
-Textual's DataTable needs 100 ms for a cell that changes among 10,000 rows; this draws the lines that changed.
-"""
+"""The list of jobs: draws what is on the screen of a list of any length, line by line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual import events
-from textual.binding import Binding, BindingType
 from textual.geometry import Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.widget import Widget
 
 from odctl.client.models import Job
-from odctl.dashboard.columns import GUTTER, STYLES, Placed, bar, layout, note_of, state_of
+from odctl.dashboard.columns import GUTTER, bar, layout, note_of, state_of
 from odctl.dashboard.fitted import fitted
 from odctl.dashboard.glyphs import Glyphs
+from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.state import State
 
 CARDS_BELOW = 80
@@ -30,61 +21,29 @@ CARDS_BELOW = 80
 CARD = ("name",)
 
 
-class JobTable(ScrollView, can_focus=True):
+class JobTable(LineList):
     """Rows are those of `State.window`; what is not known yet is drawn as a blank line."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"jobs--{name}" for name in STYLES), "jobs--cursor", "jobs--cursor-blurred", "jobs--header", "jobs--match",
-    }  # fmt: skip
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down,j", "move(1)", "Down", show=False, id="list.down"),
-        Binding("up,k", "move(-1)", "Up", show=False, id="list.up"),
-        Binding("pagedown", "page(1.0)", "Page down", show=False, id="list.page-down"),
-        Binding("pageup", "page(-1.0)", "Page up", show=False, id="list.page-up"),
-        Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="list.half-down"),
-        Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="list.half-up"),
-        Binding("g,home", "ends(False)", "First", show=False, id="list.first"),
-        Binding("G,end", "ends(True)", "Last", show=False, id="list.last"),
-        Binding("left", "sideways(-8)", "Left", show=False, id="list.left"),
-        Binding("right", "sideways(8)", "Right", show=False, id="list.right"),
-    ]
-
-    @dataclass
-    class Moved(Message):
-        """The person moved the cursor to this row."""
-
-        row: int
-
-    @dataclass
-    class Opened(Message):
-        """The person wants to see the job of this row: a double click."""
-
-        row: int
-
-    class Scrolled(Message):
-        """Other rows are on the screen."""
-
-    class LaidOut(Message):
-        """The columns have other widths."""
-
     def __init__(self, glyphs: Glyphs, columns: Sequence[str], state: State) -> None:
-        super().__init__(id="jobs")
-        self.glyphs = glyphs
+        super().__init__(glyphs, "jobs")
         self.ids = tuple(columns)
-        self.placed: tuple[Placed, ...] = ()
         self.state = state
-        self.stale = False
-        self._styles: dict[str, Style] = {}
 
     @property
     def row_height(self) -> int:
         return 2 if self.app.size.width < CARDS_BELOW else 1
 
     @property
-    def rows(self) -> range:
-        """Those on the screen."""
-        top = round(self.scroll_y) // self.row_height
-        return range(top, top + max(1, self.scrollable_content_region.height // self.row_height))
+    def count(self) -> int:
+        return self.state.total or 0
+
+    @property
+    def row(self) -> int:
+        return self.state.row
+
+    @property
+    def order(self) -> str:
+        return self.state.query.sort
 
     def show(self, state: State, *, stale: bool = False) -> None:
         """Draws what differs from what was shown."""
@@ -92,7 +51,7 @@ class JobTable(ScrollView, can_focus=True):
         restyled = stale != self.stale
         self.stale = stale
         if (before.total or 0) != (state.total or 0):
-            self._resize()
+            self.measure()
         if state.follow and state.number is not None and (state.row, state.number) != (before.row, before.number):
             self.reveal(state.row)
         if restyled:
@@ -106,23 +65,15 @@ class JobTable(ScrollView, can_focus=True):
     def lay_out(self, ids: Sequence[str]) -> None:
         """Shows these columns."""
         self.ids = tuple(ids)
-        self._resize()
+        self.measure()
         self.refresh()
-
-    def reveal(self, row: int) -> None:
-        """Scrolls so that this row is on the screen."""
-        rows, height = self.rows, self.row_height
-        if row < rows.start:
-            self.scroll_to(y=row * height, animate=False, immediate=True)
-        elif row >= rows.stop:
-            self.scroll_to(y=(row - len(rows) + 1) * height, animate=False, immediate=True)
 
     def _looks(self, state: State, row: int) -> tuple[object, ...]:
         job = state.window.at(row)
         number = None if job is None else job.id
         return job, row == state.row, number is not None and number == state.number, number in state.marks
 
-    def _resize(self) -> None:
+    def measure(self) -> None:
         width = self.scrollable_content_region.width or self.app.size.width
         if self.row_height > 1:
             self.placed = layout(CARD, width)
@@ -208,84 +159,9 @@ class JobTable(ScrollView, can_focus=True):
 
             yield Segment(f" {words.percent(job.progress):>6} {words.rate(job.rate_down):>12}", self._style("dim"))
 
-    def _style(self, name: str) -> Style:
-        found = self._styles.get(name)
-        if found is None:
-            found = self._styles[name] = self.get_component_rich_style(f"jobs--{name}", partial=True)
-        return found
 
-    def notify_style_update(self) -> None:
-        self._styles = {}
-        super().notify_style_update()
-
-    # What the person does
-
-    def on_resize(self, event: events.Resize) -> None:
-        self._resize()
-        self.post_message(self.Scrolled())
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        super().watch_scroll_y(old_value, new_value)
-        if round(old_value) != round(new_value):
-            self.post_message(self.Scrolled())
-
-    def action_move(self, by: int) -> None:
-        self.post_message(self.Moved(self.state.row + by))
-
-    def action_page(self, pages: float) -> None:
-        self.action_move(round(pages * len(self.rows)))
-
-    def action_ends(self, last: bool) -> None:
-        self.post_message(self.Moved((self.state.total or 1) - 1 if last else 0))
-
-    def action_sideways(self, by: int) -> None:
-        self.scroll_relative(x=by, animate=False)
-
-    def _row_at(self, event: events.MouseEvent) -> int:
-        return (round(self.scroll_y) + event.y) // self.row_height
-
-    def on_click(self, event: events.Click) -> None:
-        row = self._row_at(event)
-        if row < (self.state.total or 0):
-            self.post_message(self.Opened(row) if event.chain == 2 else self.Moved(row))
-
-
-class JobHeader(Widget):
-    """The titles of the columns; a click sorts by one. It has no scroll of its own: it shows what the table shows."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"jobs--header", "jobs--sorted"}
-
-    @dataclass
-    class Chosen(Message):
-        """Sort by this field."""
-
-        field: str
+class JobHeader(ListHeader):
+    """That of the jobs."""
 
     def __init__(self, table: JobTable) -> None:
-        super().__init__(id="jobs-header")
-        self.table = table
-
-    def render_line(self, y: int) -> Strip:
-        keys = [key for key in self.table.state.query.sort.split(",") if key]
-        first = keys[0] if keys else ""
-        field, descending = first.removeprefix("!"), first.startswith("!")
-        glyphs = self.table.glyphs
-        plain = self.get_component_rich_style("jobs--header")
-        sorted_by = self.get_component_rich_style("jobs--sorted")
-        segments = [Segment(" " * GUTTER, plain)]
-        for place in self.table.placed:
-            title, here = place.column.title, bool(field) and place.column.sort == field
-            if here:
-                title += glyphs.sort_down if descending else glyphs.sort_up
-            shown = fitted(title, place.width, glyphs.more, right=place.column.right)
-            segments += [Segment(shown, sorted_by if here else plain), Segment(" ", plain)]
-        left, width = round(self.table.scroll_x), self.size.width
-        return Strip(segments).crop_extend(left, left + width, plain)
-
-    def on_click(self, event: events.Click) -> None:
-        at = event.x + round(self.table.scroll_x) - GUTTER
-        for place in self.table.placed:
-            if 0 <= at <= place.width and place.column.sort:
-                self.post_message(self.Chosen(place.column.sort))
-                return
-            at -= place.width + 1
+        super().__init__(table, "jobs-header")

@@ -16,6 +16,7 @@ from odctl import text as words
 from odctl.dashboard import messages as m
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
 from odctl.dashboard.job_table import JobHeader, JobTable
+from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.panes.base import Pane, show
 from odctl.dashboard.state import State
 
@@ -135,7 +136,7 @@ class JobsPane(Pane):
         start = max(0, rows.start - margin)
         self.dashboard.want(start, min(200, rows.stop + margin - start), fields_of(self.table.placed))
 
-    def on_job_table_scrolled(self) -> None:
+    def on_line_list_scrolled(self) -> None:
         window, rows = self.table.state.window, self.table.rows
         total = self.table.state.total or 0
         # another window only when this one is nearly left: every one costs the daemon a page
@@ -146,7 +147,7 @@ class JobsPane(Pane):
         if above or below or not window.jobs:
             self._want()
 
-    def on_job_table_laid_out(self) -> None:
+    def on_line_list_laid_out(self) -> None:
         self.query_one(JobHeader).refresh()
 
     def on_resize(self) -> None:
@@ -155,11 +156,11 @@ class JobsPane(Pane):
 
     # The cursor
 
-    def on_job_table_moved(self, message: JobTable.Moved) -> None:
+    def on_line_list_moved(self, message: LineList.Moved) -> None:
         self.dashboard.tell(m.MovedTo(row=message.row))
         self.table.reveal(self.dashboard.state.row)
 
-    def on_job_header_chosen(self, message: JobHeader.Chosen) -> None:
+    def on_list_header_chosen(self, message: ListHeader.Chosen) -> None:
         self.sort_by(message.field)
 
     def sort_by(self, field: str) -> None:
