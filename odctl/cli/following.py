@@ -10,6 +10,7 @@ from enum import Enum
 from odctl.cli import show as view
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
+from odctl.cli.filters import joined
 from odctl.cli.output import Column, dumps
 from odctl.cli.progress import Progress
 from odctl.client.daemon import DaemonClient
@@ -164,10 +165,7 @@ def watch_list(
         output.out.flush()
 
     async def work() -> None:
-        text = where
-        if mine:
-            async with run.client() as client:
-                text = f"{text} user={client.hello_answer.user}".strip() if client.hello_answer else text
+        text = joined([where], "mine") if mine else where
         wanted = Wanted(where=text, sort=sort, offset=offset, limit=limit, old=every, interval_ms=interval_ms)
 
         def lost(message: str) -> None:

@@ -7,10 +7,11 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TextIO
 
+from odctl.cli.filters import excerpt
 from odctl.cli.pager import paged
 from odctl.client.errors import OdctlError, UsageError
 from odctl.text import clean
@@ -86,10 +87,7 @@ class Output:
         if self.is_json:
             self.err.write(dumps({"error": error.as_json()}) + "\n")
         else:
-            at = error.details.get("position")
-            where = f" (at character {at + 1})" if isinstance(at, int) and at > 0 else ""
-            self.err.write(f"odctl: {clean(error.message)}{where}\n")
-            self.err.writelines(f"  {clean(line)}\n" for line in (error.why, error.hint) if line)
+            self.err.writelines(f"{line}\n" for line in _told(error))
         self.err.flush()
 
     def value(self, record: Mapping[str, Any]) -> None:
@@ -215,10 +213,32 @@ def get(item: Any, name: str) -> Any:
     return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
 
 
-def check_fields(asked: Sequence[str], known: Sequence[str]) -> None:
-    for name in asked:
+def _told(error: OdctlError) -> Iterator[str]:
+    """Three lines at most; of a text in which something is wrong, the text and a mark below that."""
+    at, text = error.details.get("position"), error.details.get("text")
+    if isinstance(text, str) and isinstance(at, int) and 0 <= at <= len(text):
+        before, after = (clean(part) for part in excerpt(text, at))
+        yield f"odctl: {clean(error.message)}"
+        yield f"  {before}{after}"
+        yield f"  {' ' * width(before)}^ {clean(error.hint)}".rstrip()
+        return
+    where = f" (at character {at + 1})" if isinstance(at, int) and at > 0 else ""
+    yield f"odctl: {clean(error.message)}{where}"
+    yield from (f"  {clean(line)}" for line in (error.why, error.hint) if line)
+
+
+def check_fields(asked: Sequence[str], known: Sequence[str], option: str = "--fields") -> None:
+    """Raises UsageError that points at the first that there is not."""
+    for place, name in enumerate(asked):
         if name not in known:
-            raise UsageError(f"--fields: there is no field {clean(name)!r} here", hint="fields: " + ", ".join(known))
+            from difflib import get_close_matches
+
+            near = get_close_matches(name[:40], known, n=1)
+            raise UsageError(
+                f"{option}: there is no field {clean(name)!r} here",
+                hint=(f"did you mean {near[0]}? " if near else "") + "fields: " + ", ".join(known),
+                details={"text": ",".join(asked), "position": len(",".join([*asked[:place], ""]))},
+            )
 
 
 def width(text: str) -> int:

@@ -48,7 +48,7 @@ def _count(value: int | None) -> str:
 
 def job_columns(names: Sequence[str]) -> list[Column]:
     """A table's columns for these fields, each as the list shows it."""
-    check_fields(names, JOB_FIELDS)
+    check_fields(names, JOB_FIELDS, "--columns")
     known = {column.field: column for column in JOB_COLUMNS}
     return [replace(known[name], wide=False) if name in known else _column(name) for name in names]
 

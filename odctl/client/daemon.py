@@ -293,12 +293,13 @@ class DaemonClient:
     # Events and logs
 
     async def events(
-        self, *, since_seq: int | None, since_time: datetime | None, types: Sequence[str], follow: bool
-    ) -> AsyncGenerator[Event | int, None]:
+        self, *, since_seq: int | None, since_time: datetime | None, types: Sequence[str], where: str = "",
+        follow: bool,
+    ) -> AsyncGenerator[Event | int, None]:  # fmt: skip
         """Events, and in their place the oldest sequence number that is kept where some were lost."""
         request = wire.EventsRequest(
             since_seq=since_seq or 0, from_start=since_seq is not None, types=list(types),
-            no_follow=not follow, since_time=since_time,
+            no_follow=not follow, since_time=since_time, filter=where,
         )  # fmt: skip
         async with contextlib.aclosing(guarded(self._control.events(request), "events")) as stream:
             async for answer in stream:

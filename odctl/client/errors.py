@@ -90,8 +90,10 @@ def _remade(kind: type[OdctlError], args: tuple[Any, ...], said: dict[str, Any])
 class UsageError(OdctlError):
     """The command line cannot be carried out as it is."""
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "USAGE") -> None:
-        super().__init__(message, code=code, exit_code=USAGE, hint=hint)
+    def __init__(
+        self, message: str, *, hint: str = "", code: str = "USAGE", details: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message, code=code, exit_code=USAGE, hint=hint, details=details)
 
 
 class Unreachable(OdctlError):

@@ -266,7 +266,7 @@ def _version(_: argparse.Namespace) -> int:
 
 
 def _text(value: object, kind: str) -> str:
-    from oddaemon.app.units import show_duration, show_size
+    from oddaemon.domain.units import show_duration, show_size
 
     if kind == "size" and isinstance(value, int):
         return show_size(value)

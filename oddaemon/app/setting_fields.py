@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from oddaemon.app.units import parse_duration, parse_size, split_list
 from oddaemon.domain.types import Bytes, Seconds
+from oddaemon.domain.units import parse_duration, parse_size, split_list
 
 
 def absolute(value: str) -> str:

@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 from oddaemon.app.plugins import ON_BY_DEFAULT, SECTIONS
 from oddaemon.app.setting_fields import Section
 from oddaemon.app.settings import Settings
-from oddaemon.app.units import parse_duration, parse_size, split_list
 from oddaemon.domain.types import Bytes, BytesPerSecond, Seconds
+from oddaemon.domain.units import parse_duration, parse_size, split_list
 from oddaemon.ports.plugin import Plugin
 
 MASK = "***"

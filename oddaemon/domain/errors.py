@@ -41,6 +41,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+MAX_SHOWN = 1000
+"""Characters of a caller's text that an error shows again."""
+
 
 class OpenDebridError(Exception):
     """Something went wrong."""
@@ -90,6 +93,11 @@ class InvalidFilter(InvalidArgument):
     def __init__(self, message: str = "", *, position: int = 0, field: str = "filter", hint: str = "") -> None:
         self.position = position
         super().__init__(message, field=field, hint=hint, position=position)
+
+    def tell(self, text: str) -> None:
+        """Adds the text in which `position` is, where it is short enough to be shown again."""
+        if len(text) <= MAX_SHOWN:
+            self.details["text"] = text
 
 
 class Unauthenticated(CallerError):

@@ -15,9 +15,10 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
+from oddaemon.domain.filter_tree import EVERYTHING, Node
 from oddaemon.domain.job import Hold, Job, JobState
 from oddaemon.domain.link import Link, LinkState
-from oddaemon.domain.query import SortKey, Term
+from oddaemon.domain.query import SortKey
 from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, JobNumber, LinkId, NodeId, ReplicaId, UserId
 from oddaemon.ports.store_accounts import (
     ApiKeyRepository,
@@ -44,7 +45,8 @@ class Page(Generic[Row]):
 class Query:
     """Filtered and sorted in the database. `sort` ends, for a stable order, with the job number."""
 
-    terms: Sequence[Term] = ()
+    where: Node = EVERYTHING
+    """A settled filter."""
     sort: Sequence[SortKey] = ()
     offset: int = 0
     limit: int = 100
@@ -52,8 +54,12 @@ class Query:
     """Only this user's; None: everybody's (admins)."""
     finished_since: datetime | None = None
     """Leaves out what finished before."""
-    live: Mapping[str, Mapping[EntryId, float]] = field(default_factory=dict)
-    """For sort fields that are in no database: the figures of unfinished jobs, by entry. Jobs without one come last."""
+    live: Mapping[str, Mapping[EntryId, float | str]] = field(default_factory=dict)
+    """What only memory knows of entries that are downloaded now, by field: it goes before what is stored of their
+    unfinished jobs. In an order, jobs without a figure come last."""
+    live_jobs: Mapping[str, Mapping[JobId, float | str | None]] = field(default_factory=dict)
+    """Likewise of single jobs, which goes before that: `done` and `size` of those that want other files of an entry
+    than the rest does (None: not known), and `reason`, the code of what a queued one waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +240,7 @@ class CacheRepository(Protocol):
         """Entries that no job in any state but cancelled claims, least recently used first."""
 
     def overviews(self, query: Query, *, key: str | None = None) -> Page[EntryOverview]:
-        """Fields of `query.terms`: key, name, engine, pinned, node, user. `jobs` and `users` of `query.user_id` only,
+        """`jobs` and `users` of `query.user_id` only,
         unless it is None."""
 
     def touch(self, entry_id: EntryId, at: datetime, *, hit: bool) -> None:

@@ -11,7 +11,13 @@ from oddaemon.domain.job import Job
 from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.types import Bytes, EntryId, JobId, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillFile, FillStatus
+from oddaemon.services.seed_wishes import SEEDING
 from oddaemon.services.views import Live
+
+_FIGURES = (
+    "running", "rate_down", "rate_up", "eta", "seeders", "peers", "done", "size", "quiet", "name", "engine_state",
+    "seeding",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -59,20 +65,42 @@ class Board:
         status = self.statuses.get(replica_id) if replica_id is not None else None
         return None if status is None else self.job_done.get(job_id, (status.done, status.total))
 
-    def sortable(self) -> Mapping[str, Mapping[EntryId, float]]:
-        """The figures of what runs by which a list can be sorted; see domain.query.LIVE_SORT_FIELDS."""
-        running = [
-            (entry_id, self.statuses[replica_id])
+    def figures_now(self) -> Mapping[str, Mapping[EntryId, float | str]]:
+        """What lists are filtered and sorted by and no database knows, of what runs: see ports.store Query.live."""
+        running = {
+            entry_id: self.statuses[replica_id]
             for entry_id, replica_id in self.replica_of.items()
             if replica_id in self.statuses
-        ]
-        return {
-            "rate_down": {entry_id: status.rate_down for entry_id, status in running},
-            "rate_up": {entry_id: status.rate_up for entry_id, status in running},
-            "eta": {entry_id: status.eta for entry_id, status in running if status.eta is not None},
-            "seeders": {entry_id: status.seeders for entry_id, status in running if status.seeders is not None},
-            "peers": {entry_id: status.peers for entry_id, status in running if status.peers is not None},
         }
+        figures: dict[str, dict[EntryId, float | str]] = {name: {} for name in _FIGURES}
+        for entry_id, status in running.items():
+            told = {
+                "running": 1, "rate_down": status.rate_down, "rate_up": status.rate_up, "eta": status.eta,
+                "seeders": status.seeders, "peers": status.peers, "done": status.done, "size": status.total or None,
+                "quiet": self.quiet.get(status.replica_id), "name": status.name or None,
+                "engine_state": self.engine_state(status) or None,
+                "seeding": SEEDING if status.engine_state == SEEDING else None,
+            }  # fmt: skip
+            for name, value in told.items():
+                if value is not None:
+                    figures[name][entry_id] = value
+        return figures
+
+    def figures_of_jobs(self) -> Mapping[str, Mapping[JobId, float | str | None]]:
+        """Likewise of single jobs: see Query.live_jobs."""
+        return {
+            "done": {job_id: done for job_id, (done, _) in self.job_done.items()},
+            "size": {job_id: size or None for job_id, (_, size) in self.job_done.items()},
+            "reason": {job_id: str(reason.code) for job_id, reason in self.reasons.items()},
+        }
+
+    def engine_state(self, status: FillStatus) -> str | None:
+        """What people read of what runs."""
+        quiet = self.quiet.get(status.replica_id)
+        if quiet is None:
+            return status.engine_state
+        time = f"{quiet / 60:.0f} min" if quiet >= 60 else f"{quiet:.0f} s"
+        return f"no seeds for {time}" if status.seeders == 0 else f"{status.engine_state}, no byte for {time}"
 
     def size(self, job: Job) -> Bytes | None:
         """The size of the job's selection, as far as it is known now."""

@@ -20,8 +20,11 @@ from oddaemon.domain.errors import (
     OpenDebridError,
 )
 from oddaemon.domain.events import CacheEvicted
+from oddaemon.domain.filter_fields import CACHE
+from oddaemon.domain.filter_text import parse_filter
+from oddaemon.domain.filter_tree import settled
 from oddaemon.domain.node import NodeSnapshot
-from oddaemon.domain.query import CACHE_FILTER_FIELDS, CACHE_SORT_FIELDS, parse_filter, parse_sort
+from oddaemon.domain.query import CACHE_SORT_FIELDS, parse_sort
 from oddaemon.domain.types import Bytes, EntryId, NodeId, ReplicaId, Seconds, UserId
 from oddaemon.domain.user import Principal, Scope, require, require_admin
 from oddaemon.ports.clock import Clock
@@ -78,7 +81,7 @@ class CacheService:
         require(who, Scope.READ)
         user = _sight(who)
         query = Query(
-            terms=parse_filter(filter, CACHE_FILTER_FIELDS),
+            where=settled(parse_filter(filter, CACHE), now=self.clock.now(), me=who.username),
             sort=parse_sort(sort or "!last_used", CACHE_SORT_FIELDS),
             offset=max(0, offset),
             limit=max(0, min(limit, MAX_PAGE)),

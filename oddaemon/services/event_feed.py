@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.events import EVENT_TYPES, Event
-from oddaemon.domain.types import UserId
+from oddaemon.domain.types import JobNumber, NodeId, UserId
 from oddaemon.domain.user import Principal
 from oddaemon.ports.event_bus import EventBus, Gap, Subscription
 from oddaemon.ports.store import Store, Transaction
@@ -37,6 +38,10 @@ class Told:
     type: str
     user_id: UserId | None
     data: bytes
+    at: datetime
+    job: JobNumber | None
+    node: NodeId | None
+    user: str
 
 
 def matching_types(patterns: Sequence[str]) -> frozenset[str]:
@@ -150,4 +155,7 @@ class EventFeed:
             user_id = event.user_id
             user = await self.store.read(lambda tx: tx.users.get(user_id))
             name = self._names[user_id] = "" if user is None else user.username
-        return Told(seq=event.seq, type=event.type, user_id=event.user_id, data=self.encode(event, name))
+        return Told(
+            seq=event.seq, type=event.type, user_id=event.user_id, data=self.encode(event, name), at=event.at,
+            job=event.job_number, node=event.node_id, user=name,
+        )  # fmt: skip

@@ -9,8 +9,9 @@ from functools import partial
 
 from oddaemon.domain.errors import InvalidArgument, WrongState
 from oddaemon.domain.files import display_name
+from oddaemon.domain.filter_text import parse_filter
 from oddaemon.domain.job import Job, JobState
-from oddaemon.domain.query import SortKey, parse_filter
+from oddaemon.domain.query import SortKey
 from oddaemon.domain.types import BytesPerSecond
 from oddaemon.ports.store import Query, Transaction
 from oddaemon.services.orders import MAX_PRIORITY, OrderReader, tags_of
@@ -90,7 +91,7 @@ def _to_the_top(tx: Transaction, job: Job, operator: str, value: str) -> Job:
     if value.strip().lower() != "top":
         raise InvalidArgument(f"{value[:40]!r} is no position", field="position", hint="position=top, or a priority")
     highest = SortKey(field="priority", descending=True)
-    query = Query(terms=parse_filter("state=queued"), sort=(highest,), limit=2, user_id=job.user_id)
+    query = Query(where=parse_filter("state=queued"), sort=(highest,), limit=2, user_id=job.user_id)
     priority = max((other.priority + 1 for other in tx.jobs.page(query).rows if other.id != job.id), default=0)
     if priority > MAX_PRIORITY:
         raise InvalidArgument(

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from oddaemon.domain.errors import NotFound
-from oddaemon.domain.query import LIVE_SORT_FIELDS, SortKey, parse_filter, parse_sort
+from oddaemon.domain.filter_fields import JOB_FIELDS
+from oddaemon.domain.filter_text import parse_filter
+from oddaemon.domain.filter_tree import settled, terms
+from oddaemon.domain.query import LIVE_SORT_FIELDS, SortKey, parse_sort
 from oddaemon.domain.types import EngineName, JobNumber
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.clock import Clock
@@ -19,6 +22,8 @@ from oddaemon.services.views import JobView, Selected
 OLD = timedelta(days=7)
 """Finished jobs older than this are listed only when asked for."""
 MAX_PAGE = 200
+NOT_STORED = frozenset(name for name, field in JOB_FIELDS.items() if field.moves) | {"name"}
+"""Fields of which memory may know better than the store."""
 
 
 @dataclass(slots=True)
@@ -127,13 +132,17 @@ class JobFinder:
     ) -> Query:  # fmt: skip
         require(who, Scope.READ)
         keys = parse_sort(sort)
-        live = any(key.field in LIVE_SORT_FIELDS for key in keys)
+        where = parse_filter(filter_text)
+        asked = {term.field for term in terms(where)}
+        board = self.views_of.board
+        live = any(key.field in LIVE_SORT_FIELDS for key in keys) or bool(asked & NOT_STORED)
         return Query(
-            terms=parse_filter(filter_text),
+            where=settled(where, now=self.clock.now(), me=who.username),
             sort=keys or (SortKey(field="id", descending=True),),
             offset=max(0, offset),
             limit=min(limit or 100, MAX_PAGE),
             user_id=None if who.is_admin else who.user_id,
             finished_since=None if include_old else self.clock.now() - OLD,
-            live=self.views_of.board.sortable() if live else {},
+            live=board.figures_now() if live else {},
+            live_jobs=board.figures_of_jobs() if asked & NOT_STORED else {},
         )

@@ -10,7 +10,6 @@ from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold, Job, JobState
 from oddaemon.domain.source import parse_source
 from oddaemon.domain.types import Bytes, UserId
-from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.store import Transaction
 from oddaemon.services.board import Board
 from oddaemon.services.seed_wishes import SEEDING
@@ -66,7 +65,7 @@ class JobViews:
                 job,
                 # of a full disk the figures of now
                 reason=waiting if job.hold is Hold.DISK and job.id in self.board.reasons else job.reason or waiting,
-                engine_state=self._engine_state(status) if status is not None else job.engine_state,
+                engine_state=self.board.engine_state(status) if status is not None else job.engine_state,
                 size=self.board.size(job),
                 name=job.name or (status.name if status is not None else None),
             )
@@ -88,13 +87,6 @@ class JobViews:
         if found is None or (found.code in PAUSES and job.hold is not Hold.USER):
             return RESOLVING if job.entry_id is None else ITS_TURN
         return found
-
-    def _engine_state(self, status: FillStatus) -> str | None:
-        quiet = self.board.quiet.get(status.replica_id)
-        if quiet is None:
-            return status.engine_state
-        time = f"{quiet / 60:.0f} min" if quiet >= 60 else f"{quiet:.0f} s"
-        return f"no seeds for {time}" if status.seeders == 0 else f"{status.engine_state}, no byte for {time}"
 
     def _masked(self, options: Mapping[str, str]) -> Mapping[str, str]:
         return {key: MASK if key in self.secret_options else value for key, value in options.items()}

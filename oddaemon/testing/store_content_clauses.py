@@ -13,8 +13,9 @@ import pytest
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
 from oddaemon.domain.errors import AlreadyExists, NotFound
 from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode
+from oddaemon.domain.filter_fields import CACHE
 from oddaemon.domain.job import JobState
-from oddaemon.domain.query import CACHE_SORT_FIELDS, parse_filter, parse_sort
+from oddaemon.domain.query import CACHE_SORT_FIELDS, parse_sort
 from oddaemon.domain.types import (
     Bytes,
     EntryId,
@@ -34,6 +35,7 @@ from oddaemon.testing.store_samples import (
     a_replica,
     a_user,
     an_entry,
+    filtered,
 )
 
 
@@ -213,7 +215,7 @@ class ContentClauses:
         ann, shared, mine = await store.write(work)
 
         def found(tx: Transaction, text: str = "", **changes: Any) -> list[tuple[EntryId, list[int], list[str]]]:
-            query = Query(terms=parse_filter(text, ("key", "name", "engine", "pinned", "node", "user")), **changes)
+            query = filtered(text, CACHE, **changes)
             page = tx.cache.overviews(query)
             assert page.total == len(page.rows)
             return [(row.entry.id, list(row.jobs), list(row.users)) for row in page.rows]
@@ -227,7 +229,15 @@ class ContentClauses:
             assert found(tx, "user=bob", user_id=ann.id) == []
             for text in ("pinned=true", "node=nas", "user=ann", "key=aria2:url:s", "name=Shared"):
                 assert found(tx, text) == everything[1:], text
-            assert found(tx, "engine=ytdlp") == []
+            assert found(tx, "engine=ytdlp") == found(tx, "hits>0") == found(tx, "big") == []
+            others = ["!pinned=yes user~BO", "key!=aria2:url:s"]
+            for text in ("MINE", "node=''", "!user=ann", "key~:M", "name~/^m/", *others):
+                assert found(tx, text) == everything[:1], text
+            others = ["user!=''", "node='',nas", "node~NA | MINE"]
+            for text in ("age>=0", "last_used<=0 | last_used>0", "size=''", *others):
+                assert found(tx, text) == everything, text
+            assert found(tx, "mine", user_id=ann.id) == found(tx, "user!~bob", user_id=ann.id)
+            assert found(tx, "user~b | user!=ann | name=mine", user_id=ann.id) == []
             assert [row.entry.id for row in tx.cache.overviews(Query(), key="aria2:url:m").rows] == [mine.id]
             assert [len(row.replicas) for row in tx.cache.overviews(Query()).rows] == [0, 1]
 

@@ -24,6 +24,7 @@ from oddaemon.domain.types import JobNumber
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.testing.store_account_clauses import AccountClauses
 from oddaemon.testing.store_content_clauses import ContentClauses
+from oddaemon.testing.store_filter_clauses import FilterClauses
 from oddaemon.testing.store_job_clauses import JobClauses
 from oddaemon.testing.store_row_clauses import RowClauses
 from oddaemon.testing.store_samples import (
@@ -76,7 +77,7 @@ class Gate:
         assert await asyncio.to_thread(self._reached.wait, DEADLINE)
 
 
-class StoreContract(JobClauses, ContentClauses, AccountClauses, RowClauses):
+class StoreContract(JobClauses, FilterClauses, ContentClauses, AccountClauses, RowClauses):
     """Subclass it and define the fixture `open_store`: opens the store of this test, again after it was closed."""
 
     @pytest.fixture

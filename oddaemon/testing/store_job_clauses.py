@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from oddaemon.domain.errors import InvalidFilter, NotFound
+from oddaemon.domain.errors import NotFound
 from oddaemon.domain.job import Hold, Job, JobState
-from oddaemon.domain.query import CACHE_SORT_FIELDS, JOB_SORT_FIELDS, Term, parse_sort
+from oddaemon.domain.query import CACHE_SORT_FIELDS, JOB_SORT_FIELDS, parse_sort
 from oddaemon.domain.source import SourceKind
 from oddaemon.domain.types import (
     Bytes,
@@ -32,7 +32,7 @@ from oddaemon.testing.store_samples import (
     a_job,
     a_user,
     an_entry,
-    terms,
+    filtered,
 )
 
 
@@ -278,10 +278,10 @@ class JobClauses:
     )
     async def test_jobs_are_filtered(self, store: Store, text: str, expected: list[int]) -> None:
         await self._listed(store)
-        page = await store.read(lambda tx: tx.jobs.page(terms(text)))
+        page = await store.read(lambda tx: tx.jobs.page(filtered(text)))
         assert [job.number for job in page.rows] == expected
         assert page.total == len(expected)
-        assert (await store.read(lambda tx: tx.jobs.page_numbers(terms(text)))).rows == expected
+        assert (await store.read(lambda tx: tx.jobs.page_numbers(filtered(text)))).rows == expected
 
     @pytest.mark.parametrize(
         ("text", "expected"),
@@ -339,18 +339,3 @@ class JobClauses:
             assert (list(empty.rows), empty.total) == ([], 4)
         recent = await store.read(lambda tx: tx.jobs.page(Query(finished_since=LATER)))
         assert [job.number for job in recent.rows] == [1, 2, 3, 5, 6]
-
-    @pytest.mark.parametrize(
-        ("term", "position"),
-        [
-            (Term(field="state", value="running", position=4), 10),
-            (Term(field="priority", value="1,high"), 9),
-            (Term(field="id", value="x"), 3),
-            (Term(field="hit", value="maybe"), 4),
-            (Term(field="colour", value="red", position=7), 7),
-        ],
-    )
-    async def test_a_filter_that_means_nothing_is_refused(self, store: Store, term: Term, position: int) -> None:
-        with pytest.raises(InvalidFilter) as caught:
-            await store.read(lambda tx: tx.jobs.page(Query(terms=[term])))
-        assert caught.value.position == position

@@ -11,10 +11,12 @@ from uuid import uuid4
 from oddaemon.domain.cache import CacheEntry, Replica
 from oddaemon.domain.credentials import ApiKey, Invitation, InvitationId, KeyId, Session, SessionId
 from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode, Retry
+from oddaemon.domain.filter_fields import JOBS, Vocabulary
+from oddaemon.domain.filter_text import parse_filter
+from oddaemon.domain.filter_tree import settled
 from oddaemon.domain.job import Hold, Job, JobState
 from oddaemon.domain.keyed_add import KeyedAdd
 from oddaemon.domain.link import Link, LinkKind
-from oddaemon.domain.query import parse_filter
 from oddaemon.domain.source import SourceKind
 from oddaemon.domain.types import (
     Bytes,
@@ -164,5 +166,6 @@ def a_full_job(tx: Transaction, user: User, entry: CacheEntry) -> Job:
     )
 
 
-def terms(text: str) -> Query:
-    return Query(terms=parse_filter(text))
+def filtered(text: str, vocabulary: Vocabulary = JOBS, **more: Any) -> Query:
+    """What `text` finds, asked by ann at NOW."""
+    return Query(where=settled(parse_filter(text, vocabulary), now=NOW, me="ann"), **more)

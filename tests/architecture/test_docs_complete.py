@@ -12,6 +12,11 @@ from oddaemon.app.load_settings import load
 from oddaemon.app.setting_keys import core_keys
 from oddaemon.domain.events import EVENT_TYPES
 from oddaemon.domain.failure import FailureCode, ReasonCode
+from oddaemon.domain.filter_fields import CACHE, EVENTS, JOBS
+from oddaemon.domain.filter_text import MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_TERMS, parse_filter
+from oddaemon.domain.filter_tree import terms
+from oddaemon.domain.patterns import MAX_PATTERN
+from oddaemon.domain.words import MAX_LENGTH
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -24,6 +29,25 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_every_field_and_every_word_of_a_filter_is_explained() -> None:
+    text = (REFERENCE / "filters.md").read_text()
+    words = set(re.findall(r"[a-z_]+", text[text.index("Fields of jobs") : text.index("Sorting:")]))
+    for vocabulary in (JOBS, CACHE, EVENTS):
+        assert set(vocabulary.fields) | set(vocabulary.shortcuts) <= words
+    for word, meaning in JOBS.shortcuts.items():
+        assert re.search(rf"^  {word} +{re.escape(meaning)}(:|$)", text, re.MULTILINE), word
+    for bound in (MAX_LENGTH, MAX_TERMS, MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_PATTERN):
+        assert f"{bound:,} " in text[text.index("Bounds:") :], bound
+
+
+def test_every_example_of_a_filter_can_be_read() -> None:
+    text = (REFERENCE / "filters.md").read_text()
+    examples = re.findall(r"^  odctl (?:ls|rm -f) '([^']+)'", text, re.MULTILINE)
+    assert len(examples) >= 3
+    for example in examples:
+        assert list(terms(parse_filter(example)))
 
 
 def test_every_setting_has_a_line_with_its_meaning() -> None:

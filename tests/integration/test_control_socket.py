@@ -530,7 +530,7 @@ async def test_a_filter_that_does_not_parse_comes_with_details(served: Desk) -> 
             ("Watch", bytes(pb.WatchRequest(selector=pb.JobSelector(filter="stat=x")))),
             ("ListJobs", bytes(pb.ListJobsRequest(filter="state=queued stat=x"))),
             ("ListJobs", bytes(pb.ListJobsRequest(sort="siz\x1be"))),
-            ("ListJobs", bytes(pb.ListJobsRequest(filter="\u202e" * 9_000))),
+            ("ListJobs", bytes(pb.ListJobsRequest(filter="name~/(" + "\u202e" * 9_000))),
             ("ListJobs", bytes(pb.ListJobsRequest(filter="x" * 100_000))),
         ):
             trailing: dict[str, Any] = {}

@@ -245,11 +245,24 @@ async def in_vain(call: Awaitable[object]) -> object:
         return str(error)
 
 
+def seeking(it: Things) -> str:
+    """A filter that every job of the owner's fits, in several ways."""
+    return f"user={it.owner} | !mine | {SECRET_NAME} | name~/./ | id={it.job} | !id=0 | size>=0 | user~a"
+
+
 LISTED: Mapping[str, Any] = {"filter": "", "sort": "", "offset": 0, "limit": 100}
 CALLS: Mapping[str, Call] = {
     "downloads.add": d(lambda s, who, it: s.add(who, AddOrder(source=f"http://x.test/{uuid4()}")), Scope.JOBS, "blind"),
     "jobs.page": Call(lambda s, who, it: s.jobs.page(who, **LISTED, include_old=True), Scope.READ, "blind"),
     "jobs.numbers": Call(lambda s, who, it: s.jobs.numbers(who, **LISTED, include_old=True), Scope.READ, "blind"),
+    "jobs.page, filtered": Call(
+        lambda s, who, it: s.jobs.page(who, **{**LISTED, "filter": seeking(it)}, include_old=True), Scope.READ, "blind"
+    ),
+    "jobs.numbers, filtered": Call(
+        lambda s, who, it: s.jobs.numbers(who, **{**LISTED, "filter": seeking(it)}, include_old=True), Scope.READ,
+        "blind",
+    ),
+    "jobs.pick, filtered": Call(lambda s, who, it: s.jobs.pick(who, [], filter=seeking(it)), Scope.READ, "blind"),
     "jobs.views": Call(lambda s, who, it: s.jobs.views(who, range(1000)), Scope.READ, "blind"),
     "jobs.pick": Call(lambda s, who, it: s.jobs.pick(who, [], all_jobs=True), Scope.READ, "blind"),
     "jobs.pick by id": Call(lambda s, who, it: s.jobs.pick(who, [it.job, "1-900"]), Scope.READ, "blind"),
@@ -296,6 +309,10 @@ CALLS: Mapping[str, Call] = {
     "links.revoke": Call(lambda s, who, it: s.links.revoke(who, [it.link]), Scope.JOBS),
     "links.revoke of a job": Call(lambda s, who, it: s.links.revoke(who, [], job=it.job), Scope.JOBS),
     "cache.page": Call(lambda s, who, it: s.cache.page(who, **LISTED), Scope.READ, "blind"),
+    "cache.page, filtered": Call(
+        lambda s, who, it: s.cache.page(who, **{**LISTED, "filter": f"user={it.owner} | !mine | name!=x | user~a"}),
+        Scope.READ, "blind",
+    ),
     "cache.page of a key": Call(lambda s, who, it: s.cache.page(who, **LISTED, key=it.cache_key), Scope.READ),
     "cache.pin": Call(lambda s, who, it: s.cache.pin(who, [it.cache_key], pinned=True), None),
     "cache.remove": Call(lambda s, who, it: s.cache.remove(who, [it.cache_key], dry_run=False), None),

@@ -75,6 +75,38 @@ async def test_errors_say_where_in_the_source(odctl: Shell, control: FakeControl
     assert (await odctl("ls", "x")).err == "odctl: expected field=value (at character 14)\n"
 
 
+async def test_a_filter_s_error_points_at_the_column(odctl: Shell, control: FakeControl) -> None:
+    """Three lines, also for a long filter, wide characters and such that would steer the terminal."""
+    for text, position, shown, column in (
+        ("state=active stat=x", 13, "state=active stat=x", 13),
+        ("日本 stat=x", 3, "日本 stat=x", 5),
+        ("\x1b[2J stat=x", 5, "\\x1b[2J stat=x", 8),
+        ("x" * 200 + " stat=x" + "y" * 200, 201, "…" + "x" * 59 + " stat=x" + "y" * 33 + "…", 61),
+        ("", 0, "", 0),
+    ):
+        details = json.dumps({"position": position, "text": text})
+        error = common.Error(code="INVALID_FILTER", message="no", hint="fields: id", details=details)
+        control.refuse["list_jobs"] = (Status.INVALID_ARGUMENT, error)
+        told = await odctl("ls", "x")
+        assert told.err.splitlines() == ["odctl: no", f"  {shown}", "  " + " " * column + "^ fields: id"]
+        assert (told.code, told.out) == (2, "")
+
+
+async def test_columns_and_fields_are_pointed_at(odctl: Shell, control: FakeControl) -> None:
+    first, second, third = (await odctl("ls", "--columns", "id,sise")).err.splitlines()
+    assert first == "odctl: --columns: there is no field 'sise' here"
+    assert second == "  id,sise"
+    assert third.startswith("     ^ did you mean size? fields: id, ")
+    assert "\n  name,idd\n       ^ " in (await odctl("ls", "--fields", "name,idd")).err
+
+
+async def test_filters_are_joined_without_changing_what_they_mean(odctl: Shell, control: FakeControl) -> None:
+    await odctl("pause", "-f", "a | b", "-f", "c", "--dry-run")
+    await odctl("ls", "a", "|", "b", "--mine", "--user", 'an"n')
+    assert control.asked("list_jobs").filter == '((a | b) user="an\\"n") mine'
+    assert control.asked("pause_jobs").selector.filter == "(a | b) c"
+
+
 async def test_json_has_null_for_what_is_unknown_and_lists_where_there_may_be_several(
     odctl: Shell, control: FakeControl
 ) -> None:

@@ -39,7 +39,7 @@ from oddaemon.testing.store_samples import (
     a_replica,
     a_user,
     an_entry,
-    terms,
+    filtered,
 )  # fmt: skip
 from tests.support.wait import until
 
@@ -156,7 +156,7 @@ async def test_a_job_goes_on_without_what_can_be_done_without(
     damage(path, f"UPDATE jobs SET {column} = {value} WHERE number = 2")
     store = await open_store(path)
     try:
-        found = await store.read(lambda tx: tx.jobs.page(terms("tag=one")))
+        found = await store.read(lambda tx: tx.jobs.page(filtered("tag=one")))
         assert {1, 3} <= {job.number for job in found.rows}
         await store.read(lambda tx: tx.jobs.by_numbers([1, 2, 3]))
         await until(lambda: quarantined(path), what="the quarantine")

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from oddaemon.domain.errors import StoreError
+from oddaemon.domain.filter_tree import Term
 from oddaemon.domain.job import Hold, Job, JobState
-from oddaemon.domain.query import Term
 from oddaemon.domain.types import Bytes
 from oddaemon.domain.user import Role
 from oddaemon.ports.store import Query, Transaction
@@ -124,7 +124,7 @@ async def test_what_is_looked_for_may_hold_anything(store: SqlStore) -> None:
     await three_jobs(store)
 
     def look(tx: Transaction) -> list[object]:
-        wanted = [Query(terms=[Term(field=field, value="a\0b")]) for field in ("name", "tag", "user", "node", "key")]
+        wanted = [Query(where=Term(field=field, values=("a\0b",))) for field in ("name", "tag", "user", "node", "key")]
         return [tx.users.by_name("ann\0"), *(tx.jobs.page(query).total for query in wanted)]
 
     assert await store.read(look) == [None, 0, 0, 0, 0, 0]

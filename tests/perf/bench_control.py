@@ -18,7 +18,8 @@ from pathlib import Path
 from grpclib.client import Channel
 from odproto.gen.opendebrid.control import v1 as pb
 
-from oddaemon.domain.query import parse_filter, parse_sort
+from oddaemon.domain.filter_text import parse_filter
+from oddaemon.domain.query import parse_sort
 from oddaemon.ports.store import Query
 from oddaemon.services.board import Board
 from oddaemon.services.job_views import JobViews
@@ -64,7 +65,7 @@ async def first_page(database: Path) -> float:
     """Milliseconds of the query, the views and the encoding of 100 rows, median of 30."""
     store = await open_store(database)
     views = JobViews(board=Board())
-    query = Query(terms=parse_filter("state=paused engine=aria2"), sort=parse_sort("name,!created"), limit=100)
+    query = Query(where=parse_filter("state=paused engine=aria2"), sort=parse_sort("name,!created"), limit=100)
     took: list[float] = []
     for _ in range(30):
         began = time.perf_counter()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from oddaemon.domain.cache import CacheEntry
 from oddaemon.domain.events import JobCreated
+from oddaemon.domain.filter_text import parse_filter
 from oddaemon.domain.job import Job, JobState
-from oddaemon.domain.query import parse_filter, parse_sort
+from oddaemon.domain.query import parse_sort
 from oddaemon.domain.types import Bytes
 from oddaemon.domain.user import User
 from oddaemon.ports.store import Material, Query, Transaction
@@ -87,7 +88,7 @@ async def measure(store: SqlStore) -> None:
         "adds from 50 callers at once", ADDS * 4, lambda: asyncio.gather(*(many(ADDS * 4 // 50) for _ in range(50)))
     )
     for text, order in LISTS:
-        query = Query(terms=parse_filter(text), sort=parse_sort(order))
+        query = Query(where=parse_filter(text), sort=parse_sort(order))
         times = []
         for _ in range(PAGES):
             began = time.perf_counter()

@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.events import JobCreated
 from oddaemon.domain.failure import Failure, FailureCode
+from oddaemon.domain.filter_tree import Term
 from oddaemon.domain.job import Hold, Job, JobState
-from oddaemon.domain.query import SortKey, Term
+from oddaemon.domain.query import SortKey
 from oddaemon.domain.types import Bytes, EngineName, JobId
 from oddaemon.domain.user import User
 from oddaemon.ports.store import Query, Transaction
@@ -151,7 +152,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(state=st.sampled_from(["queued", "paused", "active", "completed,failed"]), descending=st.booleans())
     def list_by_state(self, state: str, descending: bool) -> None:
-        query = Query(terms=[Term(field="state", value=state)], sort=[SortKey(field="priority", descending=descending)])
+        where = Term(field="state", values=tuple(state.split(",")))
+        query = Query(where=where, sort=[SortKey(field="priority", descending=descending)])
         wanted = [job for job in self.model.values() if _shown(job) in state.split(",")]
         wanted.sort(key=lambda job: (-job.priority if descending else job.priority, job.number))
         page = self.runner.run(self.store.read(lambda tx: tx.jobs.page(query)))
@@ -159,7 +161,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(tag=st.sampled_from(["tv", "film", "ä", "t"]), offset=st.integers(0, 5), limit=st.integers(0, 5))
     def list_by_tag(self, tag: str, offset: int, limit: int) -> None:
-        query = Query(terms=[Term(field="tag", value=tag)], offset=offset, limit=limit)
+        query = Query(where=Term(field="tag", values=(tag,)), offset=offset, limit=limit)
         wanted = sorted(job.number for job in self.model.values() if tag in job.tags)
         page = self.runner.run(self.store.read(lambda tx: tx.jobs.page_numbers(query)))
         assert (list(page.rows), page.total) == (wanted[offset : offset + limit], len(wanted))

@@ -11,6 +11,7 @@ import typer
 from odctl.cli import show as view
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.filters import joined
 from odctl.cli.output import check_fields
 from odctl.cli.sources import parse_options
 from odctl.client.errors import UsageError
@@ -205,7 +206,7 @@ def _bulk(
 ) -> None:
     """Asks only when a filter or --all meets more than one job: ids that were named are meant. Exits."""
     check_fields(run.output.fields, REMOVED if removal else view.JOB_FIELDS)
-    where = " ".join(filters or ())
+    where = joined(filters)
     if bool(jobs) + bool(where) + every != 1:
         some = bool(jobs) or bool(where) or every
         hint = "give job numbers, or -f FILTER, or --all"

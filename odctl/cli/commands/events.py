@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.filters import joined
 from odctl.cli.output import Output, check_fields, dumps
 from odctl.client.errors import UNREACHABLE, OdctlError, UsageError
 from odctl.client.models import Event
@@ -34,7 +35,10 @@ def events(
     ] = None,
     filters: Annotated[
         list[str] | None,
-        typer.Option("--filter", "-f", metavar="FILTER", help="job=…, node=…, user=…, type=…; repeat for and."),
+        typer.Option(
+            "--filter", "-f", metavar="FILTER",
+            help="By type, job, node, user, seq and age, see odctl help filters; repeat for and.",
+        ),
     ] = None,
     since: Annotated[str, typer.Option("--since", metavar="SEQ|TIME", help="From there; default: from now.")] = "",
     no_follow: Annotated[bool, typer.Option("--no-follow", help="End with what there is.")] = False,
@@ -45,13 +49,12 @@ def events(
     """
     run = invocation(ctx)
     check_fields(run.output.fields, EVENT_FIELDS)
-    keep = _event_filter(" ".join(filters or ()))
     seq, time = _since(since)
     if no_follow and not since:
         seq = 0
     import asyncio
 
-    asyncio.run(_events(run, types or [], keep, seq, time, follow=not no_follow))
+    asyncio.run(_events(run, types or [], joined(filters), seq, time, follow=not no_follow))
 
 
 def _since(text: str) -> tuple[int | None, datetime | None]:
@@ -62,23 +65,10 @@ def _since(text: str) -> tuple[int | None, datetime | None]:
     return None, parse_time(text, "--since", datetime.now(UTC))
 
 
-def _event_filter(text: str) -> list[tuple[str, set[str]]]:
-    """`field=value` terms, which all have to hold; a comma in a value means any of."""
-    found: list[tuple[str, set[str]]] = []
-    for term in text.split():
-        name, separator, value = term.partition("=")
-        if not separator or name not in ("job", "node", "user", "type"):
-            raise UsageError(
-                f"--filter: {clean(term)!r} cannot be read", hint="terms: job=128 node=nas user=ann type=…"
-            )
-        found.append((name, set(value.split(","))))
-    return found
-
-
 async def _events(
     run: Invocation,
     types: list[str],
-    keep: Sequence[tuple[str, set[str]]],
+    where: str,
     seq: int | None,
     time: datetime | None,
     *,
@@ -93,15 +83,15 @@ async def _events(
         try:
             async with run.client(choice, deadlines=False) as client:
                 ever, last_seen = True, loop.time()
-                async for event in client.events(since_seq=seq, since_time=time, types=types, follow=follow):
+                events = client.events(since_seq=seq, since_time=time, types=types, where=where, follow=follow)
+                async for event in events:
                     last_seen = loop.time()
                     if isinstance(event, int):
                         run.output.note(f"odctl: events before {event} are not kept any more", always=True)
                         continue
                     if event.seq:
                         seq, time = event.seq, None
-                    if all(str(getattr(event, name)) in values for name, values in keep):
-                        _tell_event(run, event)
+                    _tell_event(run, event)
             if not follow:
                 return
         except OdctlError as error:

@@ -9,6 +9,7 @@ import typer
 from odctl.cli import show as view
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.filters import joined
 from odctl.cli.output import check_fields
 from odctl.cli.progress import FIELDS as PROGRESS_FIELDS
 from odctl.cli.progress import ProgressOpt, check_mode
@@ -86,7 +87,7 @@ def watch(
 
     if until not in ("completed", "idle"):
         raise UsageError(f"--until: {clean(until)!r} is neither completed nor idle")
-    where = " ".join(filters or ())
+    where = joined(filters)
     if jobs and where:
         raise UsageError("give jobs or a filter, not both")
     ids = _matching(run, where or "state=queued,active") if not jobs else _numbers(resolve_jobs(run, jobs))

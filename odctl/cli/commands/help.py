@@ -9,28 +9,9 @@ import typer
 from odctl.cli.app import invocation
 from odctl.cli.describe import describe_path, member
 from odctl.cli.exit_codes import MEANING
+from odctl.cli.filter_help import FILTERS
 from odctl.cli.pager import paged
 from odctl.cli.suggest import TOPICS
-
-FILTERS = """\
-A filter is terms of field=value, separated by spaces, all of which have to hold.
-
-  odctl ls state=active node=nas
-  odctl rm -f 'state=completed tag=tv'
-
-A comma means any of:            state=queued,active
-Quotes take a value as it is:    name='a, b'
-A backslash does so for one character.
-
-Fields of jobs:   id name state engine node user tag hold kind priority key hit
-Fields of cache:  key name engine pinned node user
-
-Sorting: fields joined with commas, ! is downwards:  odctl ls -s '!size,name'
-  jobs:  id name state size done progress created started completed priority engine user
-         and of what runs: rate_down rate_up eta seeders peers (the rest comes last)
-  cache: key name size engine created last_used hits pinned
-
-The names of the JSON interface are understood, too: created_at, cache_key, tags …"""
 
 JSON = """\
 --json prints all fields, whether stdout is a terminal or not. Within API 1 fields are only added.

@@ -10,6 +10,7 @@ import typer
 from odctl.cli import show as view
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.filters import joined, quoted
 from odctl.cli.output import Column
 from odctl.cli.pager import paged
 from odctl.client.errors import UsageError
@@ -59,7 +60,7 @@ def ls(
     if offset < 0:
         raise UsageError("--offset cannot be negative")
     shown = _chosen_columns(run, columns) if columns else view.JOB_COLUMNS
-    where = " ".join([*(filters or []), *([f"user={_quoted(user)}"] if user else [])])
+    where = joined([" ".join(filters or ())], f"user={quoted(user)}" if user else "")
     if watch is not None:
         from odctl.cli.following import watch_list
 
@@ -72,9 +73,8 @@ def ls(
         )  # fmt: skip
 
     async def work(client: DaemonClient) -> tuple[list[Job], int, str]:
-        text, me = where, client.hello_answer.user if client.hello_answer is not None else ""
-        if mine and me:
-            text = f"{text} user={_quoted(me)}".strip()
+        me = client.hello_answer.user if client.hello_answer is not None else ""
+        text = joined([where], "mine") if mine else where
         return *await client.list_jobs(where=text, sort=sort, offset=offset, limit=limit, old=every), me
 
     jobs, total, me = run.call(work)
@@ -104,10 +104,6 @@ def _interval_ms(text: str) -> int:
     if not FASTEST <= seconds <= SLOWEST:
         raise UsageError(f"--watch takes {FASTEST:g} to {SLOWEST:g} seconds")
     return round(seconds * 1000)
-
-
-def _quoted(name: str) -> str:
-    return "'" + name.replace("'", "\\'") + "'" if not name.isalnum() else name
 
 
 def _summary(run: Invocation, jobs: list[Job], total: int) -> None:

@@ -21,6 +21,7 @@ from oddaemon.ports.event_bus import Gap
 from oddaemon.ports.log_book import LogLine
 from oddaemon.ports.store import Transaction
 from oddaemon.services.event_feed import matching_types
+from oddaemon.services.event_filter import EventFilter
 from oddaemon.wire import messages as wire
 
 T = TypeVar("T")
@@ -110,6 +111,7 @@ class _Past:
         self._since_time = message.since_time
         self._by_number = message.from_start or message.since_seq > 0
         self._parts, self._ending, self._who = parts, ending, who
+        self._filter = EventFilter(message.filter, now=parts.clock.now(), me=who.username)
         self._users: dict[UserId, str] = {}
 
     async def kept(self) -> tuple[int, int]:
@@ -132,7 +134,7 @@ class _Past:
             rows = await self._parts.store.read(lambda tx: _rows(tx, self._who, self.last, self.types))
             for event, user in rows:
                 self.last = event.seq
-                if self._late_enough(event.at):
+                if self._late_enough(event.at) and self._wanted(event, user):
                     yield pb.EventsResponse(event=wire.event_message(event, user))
             if len(rows) < CHUNK:
                 return
@@ -142,7 +144,8 @@ class _Past:
         if 0 < event.seq <= self.last or not is_for(event, self._who):
             return None
         self.last = max(self.last, event.seq)
-        return pb.EventsResponse(event=wire.event_message(event, await self._user_of(event)))
+        user = await self._user_of(event)
+        return pb.EventsResponse(event=wire.event_message(event, user)) if self._wanted(event, user) else None
 
     async def _user_of(self, event: Event) -> str:
         if event.user_id is None:
@@ -152,6 +155,11 @@ class _Past:
             name = await self._parts.store.read(lambda tx: _user(self._parts, tx, event))
             self._users[event.user_id] = name
         return name
+
+    def _wanted(self, event: Event, user: str) -> bool:
+        return self._filter.holds(
+            seq=event.seq, type=event.type, at=event.at, job=event.job_number, node=event.node_id, user=user
+        )
 
     def _before_what_is_kept(self) -> bool:
         kept = timedelta(seconds=self._parts.events_kept())

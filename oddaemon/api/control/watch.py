@@ -14,6 +14,9 @@ from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.control.parts import ControlParts
 from oddaemon.domain.events import Event, JobProgress
+from oddaemon.domain.filter_fields import JOB_FIELDS
+from oddaemon.domain.filter_text import parse_filter
+from oddaemon.domain.filter_tree import terms
 from oddaemon.domain.query import LIVE_SORT_FIELDS, parse_sort
 from oddaemon.domain.types import JobNumber
 from oddaemon.domain.user import Principal
@@ -27,6 +30,8 @@ HEARTBEAT = 15.0
 """An answer without news, so that a reader knows that the daemon lives."""
 BACKLOG = 10_000
 """Events between two ticks; past that the reader gets a gap and a new snapshot."""
+LOOK_AGAIN = 2.0
+"""After so many seconds a filter is asked anew that time alone may change: ages, and figures of what runs."""
 MOVED_BY_PROGRESS = frozenset({"size", "done", "progress", *LIVE_SORT_FIELDS})
 """Orders that mere bytes change."""
 
@@ -46,11 +51,12 @@ async def watch(
 ) -> AsyncIterator[pb.WatchResponse]:
     """Raises InvalidFilter and InvalidArgument before the first answer. Ends when the daemon drains."""
     interval = min(max(message.interval_ms / 1000 or DEFAULT_INTERVAL, MIN_INTERVAL), MAX_INTERVAL)
-    by_bytes = any(key.field in MOVED_BY_PROGRESS for key in parse_sort(message.sort))
+    moving = _moves(message)
+    by_bytes = moving or any(key.field in MOVED_BY_PROGRESS for key in parse_sort(message.sort))
     async with parts.bus.subscribe(("job.*",), capacity=BACKLOG, overflow=Overflow.GAP) as subscription:
         page = _Page(parts, who, message)
         yield await page.snapshot()
-        changes, silent = _Changes(), 0.0
+        changes, silent, unasked = _Changes(), 0.0, 0.0
         reader = asyncio.create_task(_collect(subscription, changes, by_bytes), name="watch reader")
         try:
             while not await _ended(ending, interval):
@@ -60,6 +66,9 @@ async def watch(
                     yield await page.snapshot(gap=True)
                     silent = 0.0
                     continue
+                unasked = 0.0 if seen.page else unasked + interval
+                if moving and unasked >= LOOK_AGAIN:
+                    seen.page, unasked = True, 0.0
                 answer = await page.step(seen)
                 silent += interval
                 if answer is not None:
@@ -71,6 +80,13 @@ async def watch(
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+
+def _moves(message: pb.WatchRequest) -> bool:
+    """Whether jobs begin or cease to match without an event. Raises InvalidFilter."""
+    chosen = message.selector
+    text = message.filter if chosen is None or not (chosen.ids or chosen.filter or chosen.all) else chosen.filter
+    return any(JOB_FIELDS[term.field].moves for term in terms(parse_filter(text)))
 
 
 async def _ended(ending: asyncio.Event, interval: float) -> bool:

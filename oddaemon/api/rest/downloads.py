@@ -41,8 +41,11 @@ class JobPath(Model):
     )
 
 
+FILTER = "As in `state=active size>1G | name~linux !tag=keep`: see docs/reference/filters.md."
+
+
 class ListQuery(PageQuery):
-    filter: str = Field(default="", max_length=2000, description="As in `state=queued,active tag=tv`.")
+    filter: str = Field(default="", max_length=2000, description=FILTER)
     sort: str = Field(default="", max_length=2000, description="As in `!size,name`; `!`: downwards.")
     all: bool = Field(default=False, description="Also what finished more than seven days ago.")
 

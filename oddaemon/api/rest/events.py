@@ -21,6 +21,7 @@ from oddaemon.api.rest.routes import Call, Routes
 from oddaemon.domain.events import EVENT_TYPES
 from oddaemon.domain.user import Principal, Scope
 from oddaemon.services.event_feed import EventFeed, Told, matching_types
+from oddaemon.services.event_filter import EventFilter
 
 route = Routes("events")
 
@@ -37,6 +38,10 @@ class EventsQuery(Model):
     types: list[str] = Field(
         default_factory=list, max_length=100,
         description="By name or glob, as in `job.*`; by default all that are numbered.",
+    )  # fmt: skip
+    filter: str = Field(
+        default="", max_length=2000, description="As in `type=job.failed,job.completed user=ann`; by `type`, `job`, "
+        "`node`, `user`, `seq` and `age`.",
     )  # fmt: skip
     last_event_id: int | None = Field(default=None, ge=0, le=MOST_SEQ, description="As the header of that name.")
 
@@ -55,6 +60,7 @@ async def stream_events(call: Call[Nothing, EventsQuery, Nothing]) -> web.Stream
     """Server-sent events of one's own jobs and account; admins get everybody's. The stream ends when the daemon does,
     and within a second of the end of the caller's access or access token: go on with a new one."""
     types = matching_types(call.query.types)
+    wanted = EventFilter(call.query.filter, now=call.parts.clock.now(), me=call.who.username)
     assert isinstance(call.headers, EventsHeaders)
     after = call.query.last_event_id if call.headers.last is None else call.headers.last
     dress = call.request[DRESS]
@@ -67,7 +73,8 @@ async def stream_events(call: Call[Nothing, EventsQuery, Nothing]) -> web.Stream
     except ConnectionError as error:
         raise HungUp from error
     durable = all(EVENT_TYPES[name].durable for name in types)
-    reader = _Reader(call.parts.feed if durable else call.parts.live_feed, response, call.who, types, after)
+    feed = call.parts.feed if durable else call.parts.live_feed
+    reader = _Reader(feed, response, call.who, types, after, wanted)
     ends = [
         asyncio.ensure_future(reader.run()), asyncio.ensure_future(call.parts.accounts.ended(call.who)),
         asyncio.ensure_future(call.parts.ending.wait()),
@@ -95,13 +102,15 @@ class _Reader:
     """One stream. `after`: the number up to which it was told already; None: it starts with what comes now."""
 
     def __init__(
-        self, feed: EventFeed, response: web.StreamResponse, who: Principal, types: frozenset[str], after: int | None
-    ) -> None:
+        self, feed: EventFeed, response: web.StreamResponse, who: Principal, types: frozenset[str], after: int | None,
+        wanted: EventFilter,
+    ) -> None:  # fmt: skip
         self._feed = feed
         self._response = response
         self._who = who
         self._types = types
         self._last = after
+        self._filter = wanted
 
     async def run(self) -> None:
         """Until it is cancelled, or the reader hangs up."""
@@ -151,7 +160,12 @@ class _Reader:
             if event.seq and event.seq <= last:
                 continue
             last = event.seq or last
-            if (everybody or event.user_id == who) and event.type in self._types:
+            if (everybody or event.user_id == who) and event.type in self._types and self._wanted(event):
                 found.append(event.data)
         self._last = last
         return b"".join(found)
+
+    def _wanted(self, event: Told) -> bool:
+        return self._filter.holds(
+            seq=event.seq, type=event.type, at=event.at, job=event.job, node=event.node, user=event.user
+        )

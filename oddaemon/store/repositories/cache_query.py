@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
+from oddaemon.domain.filter_fields import CACHE_FIELDS, Kind
+from oddaemon.domain.filter_tree import EVERYTHING, Node, Op, Term
 from oddaemon.domain.job import JobState
-from oddaemon.domain.query import CACHE_FILTER_FIELDS, CACHE_SORT_FIELDS, Term, alternatives
+from oddaemon.domain.query import CACHE_SORT_FIELDS
 from oddaemon.domain.types import EntryId, JobNumber, UserId
 from oddaemon.ports.store import Query
-from oddaemon.store.repositories.portable import MAX_INT, no_field, ordered, truths
+from oddaemon.store.repositories.filter_sql import certain, compared, compiled, found, text_is, truth
+from oddaemon.store.repositories.portable import MAX_INT, no_field, ordered
 from oddaemon.store.rows import chunks, uuid_of
 from oddaemon.store.scope import Scope
 from oddaemon.store.tables import cache_entries, jobs, replicas, users
@@ -48,14 +51,9 @@ def matching(scope: Scope, query: Query, key: str | None) -> tuple[int, list[Ent
         clauses.append(_E.key == key)
     if query.user_id is not None:
         clauses.append(claimed(jobs.c.user_id == query.user_id))
-    for term in query.terms:
-        if term.field not in _FILTERS:
-            raise no_field(term.field, CACHE_FILTER_FIELDS, position=term.position)
-        if term.field == "user" and query.user_id is not None:
-            # who else claims the same is nobody's to ask
-            clauses.append(claimed(_claimed_by(term), jobs.c.user_id == query.user_id))
-            continue
-        clauses.append(_FILTERS[term.field](term))
+    if query.where != EVERYTHING:
+        leaves = _Leaves(scope, query.user_id, clauses)
+        clauses.append(leaves.compile(query.where))
     total = scope.number(sa.select(sa.func.count()).select_from(cache_entries).where(*clauses))
     if query.limit <= 0 or query.offset >= total:
         return total, []
@@ -91,34 +89,62 @@ def _order(query: Query) -> list[sa.ColumnElement[Any]]:
     return [ordered(key, _SORTS[key.field]) for key in query.sort]
 
 
-def _text(column: sa.Column[Any]) -> Callable[[Term], Clause]:
-    return lambda term: column.in_(alternatives(term))
+class _Leaves:
+    """The terms of one filter. Text is looked for among the entries that the caller could be shown, no others; and who
+    else claims one, and where, is nobody's to ask."""
 
+    def __init__(self, scope: Scope, user_id: UserId | None, visible: list[Clause]) -> None:
+        self._scope = scope
+        self._own = () if user_id is None else (jobs.c.user_id == user_id,)
+        self._within = list(visible)
 
-def _pinned(term: Term) -> Clause:
-    wanted = truths(term)
-    return sa.true() if len(wanted) == 2 else _E.pinned.is_(True in wanted)
+    def compile(self, where: Node) -> Clause:
+        self._within = [*self._within, compiled(certain(where), self._leaf)]
+        return compiled(where, self._leaf)
 
+    def _leaf(self, term: Term) -> Clause:
+        if term.field == "user":
+            return self._by_user(term)
+        if term.field == "node":
+            return self._on_node(term)
+        if term.field == "pinned":
+            return truth(_E.pinned, term)
+        expression = _FIELDS[term.field]
+        if term.op is Op.HAS:
+            return found(self._scope, term, _E.id, expression, self._within)
+        return (text_is if CACHE_FIELDS[term.field].kind is Kind.TEXT else compared)(expression, term)
 
-def _node(term: Term) -> Clause:
-    return sa.exists(
-        sa.select(sa.literal(1)).where(
-            replicas.c.entry_id == _E.id, replicas.c.node_id.in_(alternatives(term))
+    def _by_user(self, term: Term) -> Clause:
+        wanted = (
+            found(self._scope, term, users.c.id, users.c.username, [])
+            if term.op is Op.HAS
+            else compared(users.c.username, term)
         )
-    )
+        by = jobs.c.user_id.in_(sa.select(users.c.id).where(wanted))
+        clauses = [claimed(by, *self._own)]
+        if None in term.values:
+            clauses.append(sa.not_(claimed(*self._own)))
+        return sa.or_(*clauses)
+
+    def _on_node(self, term: Term) -> Clause:
+        here = sa.select(sa.literal(1)).where(replicas.c.entry_id == _E.id)
+        if term.op is Op.HAS:
+            return sa.exists(here.where(found(self._scope, term, replicas.c.id, replicas.c.node_id, [])))
+        clauses: list[Clause] = [sa.exists(here.where(compared(replicas.c.node_id, term)))]
+        if None in term.values:
+            clauses.append(sa.not_(sa.exists(here)))
+        return sa.or_(*clauses)
 
 
-def _claimed_by(term: Term) -> Clause:
-    return jobs.c.user_id.in_(sa.select(users.c.id).where(users.c.username.in_(alternatives(term))))
-
-
-_FILTERS: Mapping[str, Callable[[Term], Clause]] = {
-    "key": _text(_E.key),
-    "name": _text(_E.name),
-    "engine": _text(_E.engine),
-    "pinned": _pinned,
-    "node": _node,
-    "user": lambda term: claimed(_claimed_by(term)),
+_FIELDS: Mapping[str, sa.ColumnElement[Any]] = {
+    "key": _E.key,
+    "name": _E.name,
+    "engine": _E.engine,
+    "size": _E.total_size,
+    "hits": _E.hits,
+    "age": _E.created_at,
+    "created": _E.created_at,
+    "last_used": sa.func.coalesce(_E.last_used_at, _E.complete_at, _E.created_at),
 }
 
 _SORTS: Mapping[str, sa.ColumnElement[Any]] = {
@@ -127,7 +153,7 @@ _SORTS: Mapping[str, sa.ColumnElement[Any]] = {
     "size": _E.total_size,
     "engine": _E.engine,
     "created": _E.created_at,
-    "last_used": sa.func.coalesce(_E.last_used_at, _E.complete_at, _E.created_at),
+    "last_used": _FIELDS["last_used"],
     "hits": _E.hits,
     "pinned": _E.pinned,
 }

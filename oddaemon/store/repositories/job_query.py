@@ -8,36 +8,25 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from oddaemon.domain.job import UNFINISHED, Hold, JobState
-from oddaemon.domain.query import JOB_FILTER_FIELDS, JOB_SORT_FIELDS, LIVE_SORT_FIELDS, Term, alternatives
-from oddaemon.domain.source import SourceKind
-from oddaemon.domain.types import EntryId, JobNumber
+from oddaemon.domain.filter_fields import JOB_FIELDS, PAUSED, Kind
+from oddaemon.domain.filter_tree import EVERYTHING, Node, Op, Term
+from oddaemon.domain.job import Hold, JobState
+from oddaemon.domain.query import JOB_SORT_FIELDS, LIVE_SORT_FIELDS
+from oddaemon.domain.types import JobNumber
 from oddaemon.ports.store import Query
-from oddaemon.store.repositories.portable import (
-    MAX_INT,
-    bad_value,
-    holds_any,
-    no_field,
-    one_of,
-    ordered,
-    truths,
-    whole_numbers,
-)
+from oddaemon.store.repositories.filter_sql import Clause, certain, compared, compiled, found, text_is, truth
+from oddaemon.store.repositories.job_fields import USERNAME, JobFields
+from oddaemon.store.repositories.portable import MAX_INT, holds_any, no_field, ordered
 from oddaemon.store.scope import Scope
 from oddaemon.store.tables import jobs, users
 
-PAUSED = "paused"
-_STATES = (*(state.value for state in JobState), PAUSED)
-_HOLDS = tuple(hold.value for hold in Hold)
-_KINDS = tuple(kind.value for kind in SourceKind)
-
-Clause = sa.ColumnElement[bool]
 _C = jobs.c
 
 
 def matching(scope: Scope, query: Query) -> tuple[int, list[JobNumber]]:
-    """How many jobs match, and the numbers of those on the page. Raises InvalidFilter."""
-    clauses = _clauses(scope.dialect, query)
+    """How many jobs match, and the numbers of those on the page. Raises InvalidFilter for a sort field that there is
+    not."""
+    clauses = _clauses(scope, query)
     counting = sa.select(sa.func.count()).select_from(jobs).where(*clauses)
     total = scope.number(counting)
     if query.limit <= 0 or query.offset >= total:
@@ -45,35 +34,55 @@ def matching(scope: Scope, query: Query) -> tuple[int, list[JobNumber]]:
     page = (
         sa.select(_C.number)
         .where(*clauses)
-        .order_by(*_order(query))
+        .order_by(*_order(scope, query))
         .offset(min(max(query.offset, 0), MAX_INT))
         .limit(min(query.limit, MAX_INT))
     )
     return total, [JobNumber(row[0]) for row in scope.rows(page)]
 
 
-def _clauses(dialect: str, query: Query) -> list[Clause]:
+def _clauses(scope: Scope, query: Query) -> list[Clause]:
     clauses: list[Clause] = []
     if query.user_id is not None:
         clauses.append(_C.user_id == query.user_id)
     if query.finished_since is not None:
         clauses.append(sa.or_(_C.completed_at.is_(None), _C.completed_at >= query.finished_since))
-    for term in query.terms:
-        if term.field == "tag":
-            clauses.append(holds_any(_C.tags, alternatives(term), dialect))
-        elif (compile_term := _FILTERS.get(term.field)) is not None:
-            clauses.append(compile_term(term))
-        else:
-            raise no_field(term.field, JOB_FILTER_FIELDS, position=term.position)
-    return clauses
+    if query.where == EVERYTHING:
+        return clauses
+    leaves = _Leaves(scope, query, clauses)
+    return [*clauses, leaves.compile(query.where)]
 
 
-def _order(query: Query) -> list[sa.ColumnElement[Any]]:
+class _Leaves:
+    """The terms of one filter. Text is looked for among the jobs that the caller could be shown, no others."""
+
+    def __init__(self, scope: Scope, query: Query, visible: list[Clause]) -> None:
+        self._scope = scope
+        self._fields = JobFields(query, scope.dialect)
+        self._within = visible
+
+    def compile(self, where: Node) -> Clause:
+        self._within = [*self._within, compiled(certain(where), self._leaf)]
+        return compiled(where, self._leaf)
+
+    def _leaf(self, term: Term) -> Clause:
+        if term.op is Op.HAS:
+            return found(self._scope, term, _C.number, self._fields.expression(term.field), self._within)
+        if (own := _OWN.get(term.field)) is not None:
+            return own(self._scope.dialect, term)
+        expression = self._fields.expression(term.field)
+        if JOB_FIELDS[term.field].kind is Kind.TEXT:
+            return text_is(expression, term)
+        return compared(expression, term)
+
+
+def _order(scope: Scope, query: Query) -> list[sa.ColumnElement[Any]]:
     order: list[sa.ColumnElement[Any]] = []
+    fields = JobFields(query, scope.dialect)
     for key in query.sort:
         if key.field in LIVE_SORT_FIELDS:
-            if figures := query.live.get(key.field):
-                order.append(ordered(key, _live(figures)))
+            if (figures := fields.live(key.field)) is not None:
+                order.append(ordered(key, figures))
             continue
         if key.field not in _SORTS:
             raise no_field(key.field, JOB_SORT_FIELDS, where="sort")
@@ -83,29 +92,16 @@ def _order(query: Query) -> list[sa.ColumnElement[Any]]:
     return [*order, _C.number]
 
 
-def _live(figures: Mapping[EntryId, float]) -> sa.ColumnElement[Any]:
-    known = [(sa.literal(entry_id, _C.entry_id.type), sa.literal(value)) for entry_id, value in figures.items()]
-    figure = sa.case(*known, value=_C.entry_id, else_=None)
-    return sa.case((_C.state.in_([state.value for state in UNFINISHED]), figure), else_=None)
+def _ids(_dialect: str, term: Term) -> Clause:
+    numbers = [value for value in term.values if not isinstance(value, UUID)]
+    ids = [value for value in term.values if isinstance(value, UUID)]
+    by_number = [compared(_C.number, Term(field="id", op=term.op, values=tuple(numbers)))] if numbers else []
+    return sa.or_(*by_number, *([_C.id.in_(ids)] if ids else []))
 
 
-def _ids(term: Term) -> Clause:
-    numbers: list[int] = []
-    ids: list[UUID] = []
-    for value in alternatives(term):
-        if value.isascii() and value.isdigit() and len(value) <= 18:
-            numbers.append(int(value))
-            continue
-        try:
-            ids.append(UUID(value))
-        except ValueError:
-            raise bad_value(term, value, "a job's number or UUID") from None
-    return sa.or_(_C.number.in_(numbers), _C.id.in_(ids))
-
-
-def _state(term: Term) -> Clause:
+def _state(_dialect: str, term: Term) -> Clause:
     """A paused job is queued and held by its user; `queued` are the others."""
-    wanted = set(one_of(term, _STATES))
+    wanted = set(term.values)
     paused = sa.and_(_C.state == JobState.QUEUED.value, _C.hold == Hold.USER.value)
     clauses: list[Clause] = []
     if PAUSED in wanted:
@@ -116,36 +112,28 @@ def _state(term: Term) -> Clause:
         wanted.discard(JobState.QUEUED.value)
         clauses.append(sa.and_(_C.state == JobState.QUEUED.value, _C.hold != Hold.USER.value))
     if wanted:
-        clauses.append(_C.state.in_(sorted(wanted)))
+        clauses.append(_C.state.in_(sorted(str(value) for value in wanted)))
     return sa.or_(*clauses)
 
 
-def _user(term: Term) -> Clause:
-    return _C.user_id.in_(sa.select(users.c.id).where(users.c.username.in_(alternatives(term))))
+def _user(_dialect: str, term: Term) -> Clause:
+    return _C.user_id.in_(sa.select(users.c.id).where(compared(users.c.username, term)))
 
 
-def _hit(term: Term) -> Clause:
-    wanted = truths(term)
-    return sa.true() if len(wanted) == 2 else _C.cache_hit.is_(True in wanted)
+def _tag(dialect: str, term: Term) -> Clause:
+    wanted = [value for value in term.values if isinstance(value, str)]
+    some = [holds_any(_C.tags, wanted, dialect)] if wanted else []
+    return sa.or_(*some, *([sa.not_(holds_any(_C.tags, None, dialect))] if None in term.values else []))
 
 
-def _text(column: sa.Column[Any]) -> Callable[[Term], Clause]:
-    return lambda term: column.in_(alternatives(term))
-
-
-_FILTERS: Mapping[str, Callable[[Term], Clause]] = {
+_OWN: Mapping[str, Callable[[str, Term], Clause]] = {
     "id": _ids,
-    "name": _text(_C.name),
     "state": _state,
-    "engine": _text(_C.engine),
-    "node": _text(_C.node_id),
     "user": _user,
-    "hold": lambda term: _C.hold.in_(one_of(term, _HOLDS)),
-    "kind": lambda term: _C.kind.in_(one_of(term, _KINDS)),
-    "priority": lambda term: _C.priority.in_(whole_numbers(term)),
-    "key": _text(_C.cache_key),
-    "hit": _hit,
+    "tag": _tag,
+    "hit": lambda _dialect, term: truth(_C.cache_hit, term),
 }
+"""Those that are more than a comparison with one value."""
 
 _SORTS: Mapping[str, sa.ColumnElement[Any]] = {
     "id": _C.number,
@@ -159,5 +147,5 @@ _SORTS: Mapping[str, sa.ColumnElement[Any]] = {
     "completed": _C.completed_at,
     "priority": _C.priority,
     "engine": _C.engine,
-    "user": sa.select(users.c.username).where(users.c.id == _C.user_id).scalar_subquery(),
+    "user": USERNAME,
 }

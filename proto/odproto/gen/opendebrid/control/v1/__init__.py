@@ -654,6 +654,11 @@ class EventsRequest(betterproto2.Message):
         5, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
     )
 
+    filter: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    by type, job, node, user, seq and age
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "EventsRequest", EventsRequest)
 

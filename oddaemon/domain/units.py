@@ -1,4 +1,4 @@
-"""Sizes, durations and lists as people write them. Used for settings; no I/O."""
+"""Sizes, durations and lists as people write them, in settings and in filters. No I/O."""
 
 from __future__ import annotations
 

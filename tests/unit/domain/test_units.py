@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oddaemon.app.units import parse_duration, parse_size, show_duration, show_size, split_list
+from oddaemon.domain.units import parse_duration, parse_size, show_duration, show_size, split_list
 
 
 @pytest.mark.parametrize(
