@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from rich.markup import escape
 from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -115,6 +114,10 @@ class DashboardApp(App[int]):
     @property
     def client(self) -> DaemonClient | None:
         return self.feed.client
+
+    @property
+    def place(self) -> str:
+        return self.options.context or self.state.connection.where
 
     @property
     def read_only(self) -> bool:
@@ -270,7 +273,7 @@ class DashboardApp(App[int]):
 
     def say(self, text: str, severity: str = "information") -> None:
         """A toast. Names from outside are only text in it."""
-        self.notify(escape(clean(text)), severity=severity, markup=False)  # type: ignore[arg-type]
+        self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in CHANGES and self.options.read_only:

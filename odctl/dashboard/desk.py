@@ -37,6 +37,10 @@ class Dashboard(Protocol):
         """While it is connected."""
 
     @property
+    def place(self) -> str:
+        """What the server is called, for people."""
+
+    @property
     def read_only(self) -> bool:
         """Nothing may be changed."""
 

@@ -1,0 +1,1 @@
+"""What is asked and shown above the screens; each is loaded when it is first opened."""

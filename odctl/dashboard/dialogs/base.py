@@ -1,0 +1,55 @@
+"""What every dialog is: a frame above the screen, with its title, the server that it is about, and a way out."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar, cast
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widget import Widget
+
+from odctl.dashboard.desk import Dashboard
+from odctl.text import clean
+
+T = TypeVar("T")
+
+
+def safe(text: object) -> str:
+    """Of outside text: what may stand where Textual reads markup, as in the title of a border."""
+    return Text(clean(text)).markup
+
+
+class Dialog(ModalScreen[T]):
+    """Its answer is None when the person leaves it by escape."""
+
+    CSS_PATH = "dialogs.tcss"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", id="dialog.leave"),
+    ]
+    wide: ClassVar[bool] = False
+    """It takes nearly the whole screen."""
+
+    def __init__(self, title: str, hint: str = "esc back") -> None:
+        super().__init__()
+        self.heading = title
+        self.hint = hint
+
+    @property
+    def dashboard(self) -> Dashboard:
+        return cast(Dashboard, self.app)
+
+    def compose(self) -> ComposeResult:
+        frame = Vertical(*self.parts(), id="dialog", classes="wide" if self.wide else "")
+        frame.border_title = safe(self.heading)
+        frame.border_subtitle = safe(" ─ ".join(part for part in (self.hint, self.dashboard.place) if part))
+        yield frame
+
+    def parts(self) -> list[Widget]:
+        """What is in the frame."""
+        return []
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
