@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
+from typing import NamedTuple
 
 from oddaemon.domain.filter_tree import Pattern
 
@@ -51,16 +52,23 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text[:MAX_TEXT]).casefold())
 
 
-def holding(values: tuple[object, ...]) -> Test:
+class Text(NamedTuple):
+    """A text that is looked into, perhaps by many terms."""
+
+    plain: str
+    folded: str
+
+
+def text_of(plain: str) -> Text:
+    return Text(plain, folded(plain))
+
+
+def holding(values: tuple[object, ...]) -> Callable[[Text], bool]:
     """Whether a text holds one of these, each a part of text or a Pattern."""
     parts = [folded(value) for value in values if isinstance(value, str)]
     searches = [found_by(value.text) for value in values if isinstance(value, Pattern)]
 
-    def test(text: str) -> bool:
-        if parts:
-            whole = folded(text)
-            if any(part in whole for part in parts):
-                return True
-        return any(search(text) for search in searches)
+    def test(text: Text) -> bool:
+        return any(part in text.folded for part in parts) or any(search(text.plain) for search in searches)
 
     return test

@@ -13,7 +13,7 @@ from oddaemon.domain.job import JobState
 from oddaemon.domain.query import CACHE_SORT_FIELDS
 from oddaemon.domain.types import EntryId, JobNumber, UserId
 from oddaemon.ports.store import Query
-from oddaemon.store.repositories.filter_sql import certain, compared, compiled, found, text_is, truth
+from oddaemon.store.repositories.filter_sql import Texts, certain, compared, compiled, text_is, truth
 from oddaemon.store.repositories.portable import MAX_INT, no_field, ordered
 from oddaemon.store.rows import chunks, uuid_of
 from oddaemon.store.scope import Scope
@@ -96,10 +96,12 @@ class _Leaves:
     def __init__(self, scope: Scope, user_id: UserId | None, visible: list[Clause]) -> None:
         self._scope = scope
         self._own = () if user_id is None else (jobs.c.user_id == user_id,)
-        self._within = list(visible)
+        self._visible = list(visible)
+        self._texts = Texts(scope, _E.id, self._visible)
+        self._users, self._nodes = Texts(scope, users.c.id), Texts(scope, replicas.c.id)
 
     def compile(self, where: Node) -> Clause:
-        self._within = [*self._within, compiled(certain(where), self._leaf)]
+        self._texts = Texts(self._scope, _E.id, [*self._visible, compiled(certain(where), self._leaf)])
         return compiled(where, self._leaf)
 
     def _leaf(self, term: Term) -> Clause:
@@ -111,12 +113,12 @@ class _Leaves:
             return truth(_E.pinned, term)
         expression = _FIELDS[term.field]
         if term.op is Op.HAS:
-            return found(self._scope, term, _E.id, expression, self._within)
+            return self._texts.found(term, expression)
         return (text_is if CACHE_FIELDS[term.field].kind is Kind.TEXT else compared)(expression, term)
 
     def _by_user(self, term: Term) -> Clause:
         wanted = (
-            found(self._scope, term, users.c.id, users.c.username, [])
+            self._users.found(term, users.c.username)
             if term.op is Op.HAS
             else compared(users.c.username, term)
         )
@@ -129,7 +131,7 @@ class _Leaves:
     def _on_node(self, term: Term) -> Clause:
         here = sa.select(sa.literal(1)).where(replicas.c.entry_id == _E.id)
         if term.op is Op.HAS:
-            return sa.exists(here.where(found(self._scope, term, replicas.c.id, replicas.c.node_id, [])))
+            return sa.exists(here.where(self._nodes.found(term, replicas.c.node_id)))
         clauses: list[Clause] = [sa.exists(here.where(compared(replicas.c.node_id, term)))]
         if None in term.values:
             clauses.append(sa.not_(sa.exists(here)))

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from oddaemon.domain.filter_tree import All, Node, Not, Op, Some, Term, terms
-from oddaemon.domain.patterns import holding
+from oddaemon.domain.patterns import Text, holding, text_of
 from oddaemon.store.rows import strings_of
 from oddaemon.store.scope import Scope
 
@@ -78,25 +78,38 @@ def truth(column: sa.Column[Any], term: Term) -> Clause:
     return sa.or_(*(column.is_(value is True) for value in term.values))
 
 
-def found(
-    scope: Scope, term: Term, key: sa.Column[Any], expression: Expression, limits: Sequence[Clause]
-) -> Clause:
-    """Whether the text, or one of the texts of a JSON array, holds what the term looks for; read and looked at here,
-    of the rows within `limits`."""
-    test = holding(term.values)
-    raw = sa.type_coerce(expression, sa.types.NullType())
-    rows = scope.rows(sa.select(sa.type_coerce(key, sa.types.NullType()), raw).where(*limits))
-    keys = [row[0] for row in rows if row[1] is not None and any(test(text) for text in _texts(row[1], expression))]
-    return among(key, keys, scope.dialect)
+class Texts:
+    """The texts of one list's fields, of the rows within `limits`: each field is read once, however many terms look
+    into it."""
+
+    def __init__(self, scope: Scope, key: sa.Column[Any], limits: Sequence[Clause] = ()) -> None:
+        self._scope = scope
+        self._key = key
+        self._limits = limits
+        self._read: dict[str, list[tuple[Any, Sequence[Text]]]] = {}
+
+    def found(self, term: Term, expression: Expression) -> Clause:
+        """Whether the text, or one of the texts of a JSON array, holds what the term looks for."""
+        rows = self._read.get(term.field)
+        if rows is None:
+            rows = self._read[term.field] = self._rows(expression)
+        test = holding(term.values)
+        keys = [key for key, texts in rows if any(test(text) for text in texts)]
+        return among(self._key, keys, self._scope.dialect)
+
+    def _rows(self, expression: Expression) -> list[tuple[Any, Sequence[Text]]]:
+        columns = [sa.type_coerce(column, sa.types.NullType()) for column in (self._key, expression)]
+        rows = self._scope.rows(sa.select(*columns).where(*self._limits))
+        return [(key, [text_of(text) for text in texts]) for key, raw in rows if (texts := _texts(raw, expression))]
 
 
 def _texts(raw: object, expression: Expression) -> Sequence[str]:
-    if isinstance(expression.type, sa.JSON):
+    if raw is not None and isinstance(expression.type, sa.JSON):
         try:
             return strings_of(raw)
         except (ValueError, TypeError):
             return ()
-    return (raw,) if isinstance(raw, str) else ()
+    return (raw,) if isinstance(raw, str) and raw else ()
 
 
 def among(column: sa.Column[Any], keys: Sequence[Any], dialect: str) -> Clause:

@@ -14,7 +14,7 @@ from oddaemon.domain.job import Hold, JobState
 from oddaemon.domain.query import JOB_SORT_FIELDS, LIVE_SORT_FIELDS
 from oddaemon.domain.types import JobNumber
 from oddaemon.ports.store import Query
-from oddaemon.store.repositories.filter_sql import Clause, certain, compared, compiled, found, text_is, truth
+from oddaemon.store.repositories.filter_sql import Clause, Texts, certain, compared, compiled, text_is, truth
 from oddaemon.store.repositories.job_fields import USERNAME, JobFields
 from oddaemon.store.repositories.portable import MAX_INT, holds_any, no_field, ordered
 from oddaemon.store.scope import Scope
@@ -59,15 +59,16 @@ class _Leaves:
     def __init__(self, scope: Scope, query: Query, visible: list[Clause]) -> None:
         self._scope = scope
         self._fields = JobFields(query, scope.dialect)
-        self._within = visible
+        self._texts = Texts(scope, _C.number, visible)
+        self._visible = visible
 
     def compile(self, where: Node) -> Clause:
-        self._within = [*self._within, compiled(certain(where), self._leaf)]
+        self._texts = Texts(self._scope, _C.number, [*self._visible, compiled(certain(where), self._leaf)])
         return compiled(where, self._leaf)
 
     def _leaf(self, term: Term) -> Clause:
         if term.op is Op.HAS:
-            return found(self._scope, term, _C.number, self._fields.expression(term.field), self._within)
+            return self._texts.found(term, self._fields.expression(term.field))
         if (own := _OWN.get(term.field)) is not None:
             return own(self._scope.dialect, term)
         expression = self._fields.expression(term.field)
