@@ -1,10 +1,7 @@
-"""Which files are meant; and `add --pick`: the files of a source as a numbered tree on stderr, and a question which of
-them are wanted."""
+"""`add --pick`: the files of a source as a numbered tree on stderr, and a question which of them are wanted."""
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
@@ -12,11 +9,10 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import File
+from odctl.selecting import ALL, chosen, compact
 from odctl.text import clean, size
 
-ALL, LARGEST = "all", "largest"
 QUESTION = "which (1,3-5  *.mkv  all  largest; q to leave)? [all] "
-_RANGE = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
 
 
 def check_interactive(run: Invocation) -> None:
@@ -62,51 +58,3 @@ def tree_lines(files: Sequence[File]) -> Iterator[str]:
             yield f"{'':>{width}}  {'':>10}  {'  ' * depth}{clean(parents[depth])}/"
         folder = parents
         yield f"{file.index:>{width}}  {size(file.size):>10}  {'  ' * len(parents)}{clean(name)}"
-
-
-def chosen(spec: str, files: Sequence[File]) -> frozenset[int]:
-    """The indices that the answer names. Raises UsageError for a part that names no file."""
-    known = {file.index for file in files}
-    found: set[int] = set()
-    for part in (piece.strip() for piece in spec.split(",")):
-        if not part:
-            continue
-        numbers = _RANGE.fullmatch(part)
-        if part.lower() == ALL:
-            named = known
-        elif part.lower() == LARGEST:
-            named = {max(files, key=lambda file: file.size or 0).index}
-        elif numbers is not None:
-            first, last = int(numbers[1]), int(numbers[2] or numbers[1])
-            named = {index for index in known if first <= index <= last}
-        else:
-            named = {file.index for file in files if matches(file.path, part) or _is_below(file.path, part)}
-        if not named:
-            raise UsageError(f"{part!r} names no file here")
-        found |= named
-    if not found:
-        raise UsageError("the answer names no file")
-    return frozenset(found)
-
-
-def matches(path: str, glob: str) -> bool:
-    """The glob fits the path or its last part; upper and lower case are the same."""
-    pattern, whole = glob.lower(), path.lower()
-    return fnmatch.fnmatchcase(whole, pattern) or fnmatch.fnmatchcase(whole.rsplit("/", 1)[-1], pattern)
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path.lower().startswith(folder.lower().rstrip("/") + "/")
-
-
-def compact(wanted: frozenset[int], files: Sequence[File]) -> str:
-    """Numbers and ranges, in order; `all` for all."""
-    if wanted >= {file.index for file in files}:
-        return ALL
-    runs: list[list[int]] = []
-    for index in sorted(wanted):
-        if runs and index == runs[-1][1] + 1:
-            runs[-1][1] = index
-        else:
-            runs.append([index, index])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

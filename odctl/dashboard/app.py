@@ -21,6 +21,7 @@ from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.banner import Banner
 from odctl.dashboard.columns import fields_of, layout
+from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted
 from odctl.dashboard.glyphs import Glyphs, of_terminal
 from odctl.dashboard.key_bar import KeyBar
@@ -45,10 +46,6 @@ PANES: tuple[tuple[str, str, str, bool], ...] = (
     ("jobs", "Downloads", "odctl.dashboard.panes.jobs:JobsPane", False),
 )
 """Id, title, where it is, whether only admins see it; their keys are 1 and up."""
-CHANGES = frozenset(
-    {"add", "pause", "cancel", "retry", "remove", "priority", "tags", "select_files", "command"}
-)
-"""Actions that change something: not there when only looking was asked for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -272,8 +269,9 @@ class DashboardApp(App[int]):
         self.say(f"{what}: {error.message}{hint}", severity="error")
 
     def say(self, text: str, severity: str = "information") -> None:
-        """A toast. Names from outside are only text in it."""
-        self.notify(clean(text), severity=severity, markup=False)  # type: ignore[arg-type]
+        """A toast. Names from outside are only text in it; whoever puts them on a line of their own cleans them."""
+        shown = "\n".join(clean(line) for line in text.split("\n"))
+        self.notify(shown, severity=severity, markup=False)  # type: ignore[arg-type]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in CHANGES and self.options.read_only:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CHANGES = frozenset(
+    {"add", "pause", "cancel", "retry", "remove", "priority", "tags", "select_files", "command"}
+)
+"""Actions that change something: not there when only looking was asked for."""
+
 
 class Dashboard(Protocol):
     """The application, to panes and dialogs."""

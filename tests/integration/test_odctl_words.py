@@ -12,7 +12,7 @@ from grpclib.const import Status
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
-from odctl.cli.sources import MAX_PRIORITY
+from odctl.sources import MAX_PRIORITY
 from oddaemon.services import orders
 from tests.support.fake_control import COMPLETED, FAILED, FakeControl, job
 from tests.support.odctl_shell import Shell

@@ -16,10 +16,10 @@ from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Output, check_fields, get
 from odctl.cli.picking import check_interactive, pick_files
 from odctl.cli.progress import ProgressOpt, check_mode
-from odctl.cli.sources import Order, parse_options, parse_priority, read_batch, resolve
 from odctl.client.endpoints import find_socket
 from odctl.client.errors import OdctlError, Unreachable, UsageError
 from odctl.client.models import File, Job
+from odctl.sources import Order, parse_options, parse_priority, read_batch, resolve
 from odctl.text import clean, parse_size
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.filters import joined
 from odctl.cli.output import check_fields
-from odctl.cli.sources import parse_options
 from odctl.client.errors import UsageError
+from odctl.sources import parse_options
 from odctl.text import clean, parse_duration, size
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from odctl.cli import show as view
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.output import check_fields
-from odctl.cli.picking import matches
 from odctl.client.errors import UsageError
 from odctl.client.models import File
+from odctl.selecting import matches
 from odctl.text import clean, percent, size
 
 

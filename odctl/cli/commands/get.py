@@ -17,13 +17,13 @@ from odctl.cli.commands.links import ViaOpt, check_via
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
-from odctl.cli.picking import matches
 from odctl.cli.progress import FetchProgress, ProgressOpt, check_mode
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.fetch import Fetched, Limiter, Stopped, Task, fetch
 from odctl.client.models import File, Job, Link
 from odctl.client.pipe import stream_to
 from odctl.client.placing import place
+from odctl.selecting import matches
 from odctl.text import clean, parse_size, percent
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from odctl.cli.app import invocation
 from odctl.cli.commands.add import EngineOpt, ensure_daemon, errors, orders_of
 from odctl.cli.context import Invocation
 from odctl.cli.output import Column
-from odctl.cli.sources import Order, parse_options
 from odctl.client.errors import OdctlError
+from odctl.sources import Order, parse_options
 from odctl.text import clean, size
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 from textual.containers import Container
 from textual.widget import Widget
 
-from odctl.dashboard.desk import Dashboard
+from odctl.dashboard.desk import CHANGES, Dashboard
 from odctl.dashboard.state import State
 
 
@@ -34,3 +34,6 @@ class Pane(Container):
 
     def left(self) -> None:
         """Another one is shown: ask for nothing any more."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return not (action in CHANGES and self.dashboard.read_only)

@@ -13,7 +13,9 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from odctl import text as words
+from odctl.dashboard import actions
 from odctl.dashboard import messages as m
+from odctl.dashboard.actions import JobActions
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
@@ -28,9 +30,10 @@ TYPING_SECONDS = 0.2
 """After the last key of a filter it is asked for."""
 
 
-class JobsPane(Pane):
+class JobsPane(JobActions, Pane):
     TITLE = "Downloads"
     BINDINGS: ClassVar[list[BindingType]] = [
+        *actions.BINDINGS,
         Binding("space", "mark", "Mark", id="jobs.mark"),
         Binding("v", "mark_range", "Mark range", show=False, id="jobs.mark-range"),
         Binding("asterisk", "mark_all", "Mark all", show=False, id="jobs.mark-all"),

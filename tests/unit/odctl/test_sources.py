@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from odctl.cli.sources import MAX_TORRENT, Order, parse_options, parse_priority, read_batch, resolve
 from odctl.client.errors import OdctlError, UsageError
+from odctl.sources import MAX_TORRENT, Order, parse_options, parse_priority, read_batch, resolve
 
 EMPTY = Order(input="")
 
