@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from oddaemon.domain.filter_tree import All, Node, Not, Op, Some, Term
-from oddaemon.domain.patterns import holding, text_of
+from oddaemon.domain.patterns import folded, holding
 
 Known = str | int | float | bool | UUID | datetime | Collection[str] | None
 """What a thing has in a field: a value, several texts, or None where it is not known."""
@@ -41,7 +41,7 @@ def matcher(node: Node) -> Matcher:
 def _matcher_of(term: Term) -> Matcher:
     if term.op is Op.HAS:
         test = holding(term.values)
-        return lambda has: any(test(text_of(text)) for text in _texts(has(term.field)))
+        return lambda has: any(test(text, folded(text)) for text in _texts(has(term.field)))
     if term.op is Op.EQ:
         return lambda has: _equal(has(term.field), term)
     compare, bound = _COMPARED[term.op], term.values[0]

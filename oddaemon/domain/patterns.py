@@ -9,7 +9,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 from oddaemon.domain.filter_tree import Pattern
 
@@ -52,23 +51,15 @@ def folded(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text[:MAX_TEXT]).casefold())
 
 
-class Text(NamedTuple):
-    """A text that is looked into, perhaps by many terms."""
-
-    plain: str
-    folded: str
-
-
-def text_of(plain: str) -> Text:
-    return Text(plain, folded(plain))
-
-
-def holding(values: tuple[object, ...]) -> Callable[[Text], bool]:
-    """Whether a text holds one of these, each a part of text or a Pattern."""
+def holding(values: tuple[object, ...]) -> Callable[[str, str], bool]:
+    """Whether a text, given as it is and folded, holds one of these, each a part of text or a Pattern."""
     parts = [folded(value) for value in values if isinstance(value, str)]
     searches = [found_by(value.text) for value in values if isinstance(value, Pattern)]
+    if len(parts) == 1 and not searches:
+        part = parts[0]
+        return lambda _plain, fold: part in fold
 
-    def test(text: Text) -> bool:
-        return any(part in text.folded for part in parts) or any(search(text.plain) for search in searches)
+    def test(plain: str, fold: str) -> bool:
+        return any(part in fold for part in parts) or any(search(plain) for search in searches)
 
     return test

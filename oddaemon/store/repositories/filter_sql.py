@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from oddaemon.domain.filter_tree import All, Node, Not, Op, Some, Term, terms
-from oddaemon.domain.patterns import Text, holding, text_of
+from oddaemon.domain.patterns import folded, holding
 from oddaemon.store.rows import strings_of
 from oddaemon.store.scope import Scope
 
@@ -86,21 +86,31 @@ class Texts:
         self._scope = scope
         self._key = key
         self._limits = limits
-        self._read: dict[str, list[tuple[Any, Sequence[Text]]]] = {}
+        self._read: dict[str, _Read] = {}
 
     def found(self, term: Term, expression: Expression) -> Clause:
         """Whether the text, or one of the texts of a JSON array, holds what the term looks for."""
-        rows = self._read.get(term.field)
-        if rows is None:
-            rows = self._read[term.field] = self._rows(expression)
+        read = self._read.get(term.field)
+        if read is None:
+            read = self._read[term.field] = self._rows(expression)
         test = holding(term.values)
-        keys = [key for key, texts in rows if any(test(text) for text in texts)]
-        return among(self._key, keys, self._scope.dialect)
+        keys = [key for key, plain, fold in zip(*read, strict=True) if test(plain, fold)]
+        return among(self._key, list(dict.fromkeys(keys)), self._scope.dialect)
 
-    def _rows(self, expression: Expression) -> list[tuple[Any, Sequence[Text]]]:
+    def _rows(self, expression: Expression) -> _Read:
         columns = [sa.type_coerce(column, sa.types.NullType()) for column in (self._key, expression)]
-        rows = self._scope.rows(sa.select(*columns).where(*self._limits))
-        return [(key, [text_of(text) for text in texts]) for key, raw in rows if (texts := _texts(raw, expression))]
+        keys: list[Any] = []
+        plain: list[str] = []
+        for key, raw in self._scope.rows(sa.select(*columns).where(*self._limits)):
+            for text in _texts(raw, expression):
+                keys.append(key)
+                plain.append(text)
+        return keys, plain, [folded(text) for text in plain]
+
+
+_Read = tuple[list[Any], list[str], list[str]]
+"""Of each text the key of its row, how it is, and folded. Lists of plain values: ten thousand small objects would keep
+the collector busy for longer than everything else takes."""
 
 
 def _texts(raw: object, expression: Expression) -> Sequence[str]:
