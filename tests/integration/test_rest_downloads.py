@@ -133,6 +133,7 @@ async def test_lists_are_filtered_sorted_and_in_pages(house: RestHouse) -> None:
     assert await names("filter=tag%3Dtv&sort=name") == (["a", "b", "c"], 3)
     assert await names("page=9") == ([], 4)
     assert await names("sort=name", house.admin) == (["a", "b", "c", "d", "e"], 5)
+    assert await names("filter=(tag%3Dtv%20%7C%20a)%20!name~/[bc]/&sort=name") == (["a"], 1)
     problem = await maya.refused("GET", "/downloads?filter=colour%3Dred", 422, "INVALID_FILTER")
     assert (problem["field"], problem["details"]["position"]) == ("filter", 0)
     assert (await maya.refused("GET", "/downloads?sort=colour", 422, "INVALID_FILTER"))["field"] == "sort"

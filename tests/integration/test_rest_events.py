@@ -111,6 +111,18 @@ async def test_a_reader_goes_on_where_it_was(house: RestHouse) -> None:
         assert set(third.types) == {"job.created"}
 
 
+async def test_events_are_filtered(house: RestHouse) -> None:
+    maya = await house.user("maya")
+    async with stream(maya, "?filter=job%3E1%20(create%20%7C%20type%3Djob.completed)%20mine") as reading:
+        for _ in range(2):
+            await ended(maya, await add(maya))
+        await until(lambda: "job.completed" in reading.types, timeout=15)
+        assert set(reading.types) == {"job.created", "job.completed"}
+        assert {event["job"] for event in reading.events} == {2}
+    problem = await maya.refused("GET", "/events?filter=job~1", 422, "INVALID_FILTER")
+    assert (problem["details"]["position"], problem["details"]["text"]) == (3, "job~1")
+
+
 async def test_what_is_no_longer_kept_is_told(house: RestHouse) -> None:
     maya = await house.user("maya")
     await ended(maya, await add(maya))
