@@ -16,6 +16,7 @@ class Environment:
     """The client's own variables; empty or False where one is not set. `odctl help environment` explains them."""
 
     host: str = ""
+    context: str = ""
     output: str = ""
     pager: str = ""
     no_input: bool = False
@@ -28,6 +29,7 @@ class Environment:
         environ = os.environ if environ is None else environ
         return cls(
             host=environ.get("ODCTL_HOST", ""),
+            context=environ.get("ODCTL_CONTEXT", ""),
             output=environ.get("ODCTL_OUTPUT", ""),
             pager=environ.get("ODCTL_PAGER", ""),
             no_input=_is_on(environ.get("ODCTL_NO_INPUT", "")),
@@ -51,7 +53,10 @@ def log_file(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def config_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """Where it is kept what odctl is logged in with."""
+    """Where it is kept what odctl is logged in with, and which daemons it knows by name. ODCTL_CONFIG names another."""
+    own = (os.environ if environ is None else environ).get("ODCTL_CONFIG")
+    if own:
+        return Path(own).absolute()
     return _folder(environ, "XDG_CONFIG_HOME", ".config")
 
 

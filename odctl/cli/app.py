@@ -134,6 +134,9 @@ def root_options(
     host: Annotated[
         str | None, typer.Option("--host", "-H", metavar="ADDRESS", help="The daemon: unix:///path/to/control.sock.")
     ] = None,
+    context: Annotated[
+        str | None, typer.Option("--context", "-c", metavar="NAME", help="The daemon by its name: odctl context ls.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="All fields, as JSON.")] = False,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FORMAT", help="table, wide, plain, csv, json or jsonl.")
@@ -163,8 +166,8 @@ def root_options(
             ctx.obj.line(f"odctl {__version__}")
         raise typer.Exit(0)
     ctx.obj = build(
-        host=host, json=json, output=output, fields=fields, quiet=quiet, no_color=no_color, color=color,
-        timeout=timeout, yes=yes, no_input=no_input, verbose=verbose, debug=debug,
+        host=host, context=context, json=json, output=output, fields=fields, quiet=quiet, no_color=no_color,
+        color=color, timeout=timeout, yes=yes, no_input=no_input, verbose=verbose, debug=debug,
     )  # fmt: skip
     if ctx.invoked_subcommand is None:
         raise typer.Exit(_bare(ctx))

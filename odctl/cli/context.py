@@ -31,6 +31,7 @@ class Invocation:
 
     output: Output
     host: str | None = None
+    context: str | None = None
     timeout: float | None = None
     """Seconds: --timeout."""
     yes: bool = False
@@ -41,7 +42,7 @@ class Invocation:
 
     @property
     def choice(self) -> Choice:
-        return choose(self.host)
+        return choose(self.host, context=self.context)
 
     @property
     def interactive(self) -> bool:
@@ -132,6 +133,7 @@ def as_error(told: Failure, name: str = "") -> OdctlError:
 def build(
     *,
     host: str | None = None,
+    context: str | None = None,
     json: bool = False,
     output: str | None = None,
     fields: str | None = None,
@@ -165,6 +167,7 @@ def build(
             pager=own.pager,
         ),
         host=host,
+        context=context,
         timeout=_timeout(timeout),
         yes=yes,
         no_input=no_input or own.no_input,

@@ -10,7 +10,7 @@ from odctl.client.errors import UsageError
 
 FLAGS = frozenset({"--json", "-q", "--quiet", "--no-color", "--no-input", "-y", "--yes", "-v", "--verbose", "--debug"})
 """Global options without a value. `--help` is not one of them: it belongs to the command it stands behind."""
-VALUES = frozenset({"-H", "--host", "-o", "--output", "--fields", "--color", "--timeout"})
+VALUES = frozenset({"-c", "--context", "-H", "--host", "-o", "--output", "--fields", "--color", "--timeout"})
 """Global options with a value."""
 VERSION = frozenset({"-V", "--version"})
 

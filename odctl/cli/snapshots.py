@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from odctl.config import Environment, cache_dir
+from odctl.config import Environment, cache_dir, config_dir
 
-KINDS = ("jobs", "files", "keys", "settings", "engines", "users", "apikeys")
+KINDS = ("jobs", "files", "keys", "settings", "engines", "nodes", "users", "apikeys")
 ASK_SECONDS = 0.3
 """For so long a TAB waits for news; what comes later is there for the next one."""
 FRESH_SECONDS = 5.0
@@ -25,21 +25,22 @@ Words = list[tuple[str, str]]
 """A word and what it stands for."""
 
 
-def recall(kind: str, about: str = "", host: str = "") -> Words:
+def recall(kind: str, about: str = "", host: str = "", context: str = "") -> Words:
     """What is known, at most 5 s old if the daemon answers within 300 ms; else what was known before. `about`: the job
-    whose files are meant. `host`: the value of -H."""
-    path = _path(kind, about, host)
+    whose files are meant. `host` and `context`: the values of -H and -c."""
+    path = _path(kind, about, host, context)
     if not _fresh(path):
-        _refresh([*(["-H", host] if host else []), "__remember", kind, *([about] if about else [])])
+        where = [*(["-H", host] if host else []), *(["-c", context] if context else [])]
+        _refresh([*where, "__remember", kind, *([about] if about else [])])
     try:
         return [(str(word), str(hint)) for word, hint in json.loads(path.read_text())]
     except (OSError, ValueError, TypeError):
         return []
 
 
-def remember(kind: str, about: str, host: str, words: Sequence[tuple[object, object]]) -> None:
+def remember(kind: str, about: str, host: str, context: str, words: Sequence[tuple[object, object]]) -> None:
     """Keeps words for `recall`. A folder that cannot be written to means that nothing is remembered."""
-    path = _path(kind, about, host)
+    path = _path(kind, about, host, context)
     with suppress(OSError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -48,9 +49,9 @@ def remember(kind: str, about: str, host: str, words: Sequence[tuple[object, obj
 
 
 @contextmanager
-def only_one(kind: str, about: str, host: str) -> Iterator[bool]:
+def only_one(kind: str, about: str, host: str, context: str) -> Iterator[bool]:
     """Whether nobody else is asking the same: TABs come faster than answers."""
-    path = _path(kind, about, host).with_suffix(".lock")
+    path = _path(kind, about, host, context).with_suffix(".lock")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -88,6 +89,15 @@ def _refresh(arguments: Sequence[str]) -> None:
         child.returncode = 0  # it outlives us on purpose: Popen would warn that nobody waited for it
 
 
-def _path(kind: str, about: str, host: str) -> Path:
-    asked = "\0".join((host or Environment.read().host, about))
+def _path(kind: str, about: str, host: str, context: str) -> Path:
+    own = Environment.read()
+    asked = "\0".join((host or own.host, context or own.context, _current(), about))
     return cache_dir() / f"{kind}-{hashlib.sha256(asked.encode(errors='surrogateescape')).hexdigest()[:16]}.json"
+
+
+def _current() -> str:
+    """Another one whenever the contexts have changed: what was remembered may be another daemon's."""
+    try:
+        return str((config_dir() / "contexts.toml").stat().st_mtime_ns)
+    except OSError:
+        return ""

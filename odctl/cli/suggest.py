@@ -17,7 +17,7 @@ Recall = Callable[[str, str], Words]
 LOCAL_FILES: Words = [(":files", "")]
 """Says to the shell that names of files belong here."""
 SHELLS = ("bash", "zsh", "fish")
-TOPICS = ("filters", "json", "exit-codes", "environment")
+TOPICS = ("contexts", "filters", "json", "exit-codes", "environment")
 PRIORITIES = ("low", "normal", "high")
 LEVELS = ("debug", "info", "warn", "error")
 ROLES = ("user", "admin")
@@ -28,6 +28,8 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("files",): ("job",), ("select",): ("job", "files"), ("link",): ("job", "files"), ("get",): ("job", "files"),
     ("play",): ("job", "files"), ("pause",): ("jobs",), ("resume",): ("jobs",), ("cancel",): ("jobs",),
     ("retry",): ("jobs",), ("rm",): ("jobs",), ("set",): ("jobs", "changes"), ("logs",): ("job",),
+    ("context", "show"): ("context",), ("context", "use"): ("context",), ("context", "rm"): ("contexts",),
+    ("context", "rename"): ("context",), ("context", "test"): ("context",), ("nodes", "show"): ("nodes",),
     ("engines", "test"): ("engine",), ("cache", "show"): ("key",), ("cache", "rm"): ("keys",),
     ("cache", "pin"): ("keys",), ("cache", "unpin"): ("keys",), ("settings", "get"): ("setting",),
     ("settings", "unset"): ("settings",), ("settings", "set"): ("settings=",), ("completion",): ("shell",),
@@ -56,6 +58,7 @@ class Line:
     option: str = ""
     """Wants the word as its value."""
     host: str = ""
+    context: str = ""
     behind: bool = False
     """`--` was there: the words are another program's, or no options."""
 
@@ -97,6 +100,8 @@ def _parts(word: str) -> tuple[str, str, str]:
 def _option_value(line: Line, name: str, value: str) -> None:
     if name in ("-H", "--host"):
         line.host = value
+    elif name in ("-c", "--context"):
+        line.context = value
 
 
 def _members(path: Sequence[str]) -> dict[str, tree.Entry | tree.Group]:
@@ -123,6 +128,8 @@ def suggest(root: Any, line: Line, last: str, recall: Recall) -> Words:
 def _values(line: Line, option: str, last: str, recall: Recall) -> Words:
     if option in ("--into", "--token-file") or (option == "-o" and line.path == ["get"]):
         return LOCAL_FILES
+    if option in ("-c", "--context"):
+        return _fitting(recall("contexts", ""), last)
     if option in ("--engine", "-e"):
         return _fitting([("auto", ""), *recall("engines", "")], last)
     if option == "--user" and line.path[:1] in (["login"], ["apikey"]):

@@ -46,6 +46,25 @@ TREE: dict[str, Entry | Group] = {
     "status": Entry("status", "status", "How the daemon is."),
     "events": Entry("events", "events", "What happened, and what happens."),
     "logs": Entry("events", "logs", "The daemon's log, or a job's."),
+    "nodes": Group(
+        "The machines.",
+        {
+            "ls": Entry("nodes", "ls", "List nodes, their disks and engines."),
+            "show": Entry("nodes", "show", "Everything about a node."),
+        },
+    ),
+    "context": Group(
+        "Daemons by name.",
+        {
+            "ls": Entry("context", "ls", "List contexts, and which one is used and why."),
+            "show": Entry("context", "show", "One context, and where it is chosen."),
+            "use": Entry("context", "use", "Use a context from now on."),
+            "add": Entry("context", "add", "Give a daemon a name."),
+            "rm": Entry("context", "rm", "Forget contexts."),
+            "rename": Entry("context", "rename", "Give a context another name."),
+            "test": Entry("context", "try_", "Connect to a context's daemon."),
+        },
+    ),
     "engines": Group(
         "What downloads.",
         {

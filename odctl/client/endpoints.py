@@ -14,40 +14,77 @@ from pathlib import Path
 
 from odproto.endpoint import SYSTEM_RUNTIME_DIR, BadEndpoint, Endpoint, default_socket_paths
 
+from odctl.client import contexts
 from odctl.client.errors import NOT_ALLOWED, Unreachable, UsageError
 from odctl.config import Environment, log_file
 
 CONNECT_SECONDS = 5.0
 BOOTED_WITH_SYSTEMD = Path("/run/systemd/system")
 """There when systemd manages this machine: sd_booted(3)."""
-LATER = ("ssh", "tls", "cmd", "tcp", "http", "https")
+LATER = ("ssh", "tls", "tcp", "http", "https")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Sockets to try in this order, and where the choice comes from: `flag`, `env` or `auto`."""
+    """Sockets to try in this order, and where the choice comes from: `flag`, `env`, `file` or `auto`."""
 
     paths: tuple[Path, ...]
     source: str
+    context: str = ""
+    """Its name in contexts.toml; empty for an address that was given by itself."""
 
     @property
     def configured(self) -> bool:
         return self.source != "auto"
 
+    @property
+    def why(self) -> str:
+        """What named it, as people know it; empty where nothing did."""
+        if self.source == "file":
+            return f"current in {contexts.FILE}"
+        named = {"flag": ("--host", "--context"), "env": ("ODCTL_HOST", "ODCTL_CONTEXT")}
+        return named[self.source][bool(self.context)] if self.source in named else ""
 
-def choose(host: str | None, environ: Mapping[str, str] | None = None) -> Choice:
-    """`host` is -H's value. Raises UsageError for an address that cannot be used."""
+
+def choose(
+    host: str | None, environ: Mapping[str, str] | None = None, *, context: str | None = None
+) -> Choice:
+    """`host` is -H's value, `context` -c's. A flag wins over a variable, a variable over the file of contexts; two of
+    one level that disagree are an error: none wins unseen. Raises OdctlError also for an address that cannot be
+    used."""
     environ = os.environ if environ is None else environ
+    own = Environment.read(environ)
+    if host is not None and context is not None:
+        raise UsageError("--context and --host exclude each other", hint="give one of them")
     if host is not None:
-        return Choice(paths=(_parse(host, "--host"),), source="flag")
-    named = Environment.read(environ).host
-    if named:
-        return Choice(paths=(_parse(named, "ODCTL_HOST"),), source="env")
-    return Choice(paths=tuple(default_socket_paths(environ)), source="auto")
+        return Choice(paths=(checked_address(host, "--host"),), source="flag")
+    if context is not None:
+        return _of_context(context, "flag", environ)
+    if own.context:
+        found = _of_context(own.context, "env", environ)
+        if own.host and (checked_address(own.host, "ODCTL_HOST"),) != found.paths:
+            raise UsageError(
+                f"ODCTL_HOST and ODCTL_CONTEXT are both set and disagree ({own.host} vs {own.context})",
+                hint="unset one of them",
+            )
+        return found
+    if own.host:
+        return Choice(paths=(checked_address(own.host, "ODCTL_HOST"),), source="env")
+    return _of_context(contexts.load(environ).current or contexts.AUTO, "file", environ)
 
 
-def _parse(text: str, where: str) -> Path:
+def _of_context(name: str, source: str, environ: Mapping[str, str]) -> Choice:
+    if name == contexts.AUTO:
+        return Choice(paths=tuple(default_socket_paths(environ)), source="auto")
+    endpoint = contexts.load(environ).endpoint(name)
+    return Choice(paths=(checked_address(endpoint, f"context {name}"),), source=source, context=name)
+
+
+def checked_address(text: str, where: str) -> Path:
+    """The socket that an address names. `where` it stands is said in the UsageError for one that cannot be used."""
     scheme = text.partition("://")[0].lower()
+    if text.startswith("cmd:"):
+        raise UsageError(f"{where}: this version reaches a daemon only through a Unix socket, not through a command")
     if "://" in text and scheme in LATER:
         raise UsageError(
             f"{where}: this version reaches a daemon only through a Unix socket, not over {scheme}://",
@@ -91,7 +128,7 @@ def probe(path: Path) -> None:
 
 def absent(choice: Choice) -> Unreachable:
     where = " or ".join(str(path) for path in choice.paths)
-    named = {"flag": " (from --host)", "env": " (from ODCTL_HOST)"}.get(choice.source, "")
+    named = f" (from {choice.why})" if choice.why else ""
     return Unreachable(
         "the OpenDebrid daemon is not running on this machine",
         why=f"no socket at {where}{named}",

@@ -31,6 +31,7 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
     ("probe",): ["http://h/x"], ("show",): ["1"], ("watch",): ["2"], ("wait",): ["2"], ("files",): ["1"],
     ("select",): ["1", "all"], ("link",): ["1"], ("get",): ["1"], ("play",): ["1", "--player", "true"],
     ("pause",): ["1"], ("resume",): ["1"], ("cancel",): ["1"], ("retry",): ["1"], ("rm",): ["1"],
+    ("nodes", "show"): ["nas"],
     ("set",): ["1", "name=x"], ("engines", "test"): ["aria2"], ("cache", "show"): ["k"], ("cache", "rm"): ["k"],
     ("cache", "pin"): ["k"], ("cache", "unpin"): ["k"], ("cache", "cleanup"): ["--older", "1d", "-y"],
     ("settings", "get"): ["a"], ("settings", "set"): ["a=1"], ("settings", "unset"): ["a"], ("add",): ["http://h/x"],
@@ -44,7 +45,8 @@ ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
 STDIN = {("users", "passwd"): b"correct horse\n", ("login",): b"correct horse\n"}
 ACTS = {("daemon", "stop"), ("play",)}
 """Would end, or start, something else."""
-WITHOUT_DAEMON = {("completion",), ("top",), ("help",), ("version",), ("doctor",), ("logout",), ("daemon", "start"),
+WITHOUT_DAEMON = {*(("context", verb) for verb in ("ls", "show", "use", "add", "rm", "rename")),
+                  ("completion",), ("top",), ("help",), ("version",), ("doctor",), ("logout",), ("daemon", "start"),
                   ("daemon", "restart"), ("daemon", "stop"), ("daemon", "run")}  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def whoami(ctx: typer.Context) -> None:
             "user": found.user.name,
             "role": found.user.role,
             "auth": found.auth,
-            "context": None,
+            "context": run.choice.context or None,
             "endpoint": client.endpoint,
             "node": client.hello_answer.node if client.hello_answer is not None else None,
             "uid": found.uid,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +14,8 @@ import typer
 from odctl.cli import snapshots
 from odctl.cli.app import invocation, lookup_in
 from odctl.cli.context import Invocation
-from odctl.cli.suggest import SHELLS, read_line, suggest
-from odctl.client.errors import UsageError
+from odctl.cli.suggest import SHELLS, Line, read_line, suggest
+from odctl.client.errors import OdctlError, UsageError
 from odctl.text import clean
 
 if TYPE_CHECKING:
@@ -142,9 +142,24 @@ def complete(ctx: typer.Context) -> None:
     root = ctx.find_root().command
     *before, last = list(ctx.args) or [""]
     line = read_line(before, lookup_in(root))
-    for word, text in suggest(root, line, last, lambda kind, about: snapshots.recall(kind, about, line.host)):
+    for word, text in suggest(root, line, last, _recall(line)):
         if word == clean(word):  # what could steer the terminal has no place on the command line
             sys.stdout.write(f"{word}\t{clean(text)}\n")
+
+
+def _recall(line: Line) -> Callable[[str, str], snapshots.Words]:
+    def recall(kind: str, about: str) -> snapshots.Words:
+        if kind != "contexts":
+            return snapshots.recall(kind, about, line.host, line.context)
+        from odctl.client import contexts
+
+        try:
+            known = contexts.load()
+        except OdctlError:
+            return []
+        return [*((name, known.endpoint(name)) for name in known.known), (contexts.AUTO, "the sockets of this machine")]
+
+    return recall
 
 
 def remember(
@@ -166,12 +181,14 @@ def remember(
             return [(entry["key"], entry["name"]) for entry in await client.cache.entries()]
         if kind == "settings":
             return [(setting["key"], setting["description"]) for setting in await client.upkeep.settings()]
+        if kind == "nodes":
+            return [(node["id"], node["state"]) for node in (await client.status())["nodes"]]
         if kind == "users":
             return [(user.name, user.role) for user in await client.accounts.users()]
         if kind == "apikeys":
             return [(key.name, ",".join(key.scopes)) for key in await client.accounts.api_keys()]
         return [(engine["name"], engine["version"] or "") for engine in await client.upkeep.engines()]
 
-    with snapshots.only_one(kind, about, run.host or "") as alone:
+    with snapshots.only_one(kind, about, run.host or "", run.context or "") as alone:
         if alone:
-            snapshots.remember(kind, about, run.host or "", run.call(work))
+            snapshots.remember(kind, about, run.host or "", run.context or "", run.call(work))

@@ -27,7 +27,25 @@ Notes on stderr are {"note": "…"}. stdout parses as JSON or is empty, whatever
 
 --fields a,b narrows any format; -o csv and -o jsonl print the same fields. odctl help --json is the command tree."""
 
+CONTEXTS = """\
+A context is a daemon with a name. Which daemon a command speaks to, the first of these that is given:
+
+  -c NAME, --context NAME        a context
+  -H ADDRESS, --host ADDRESS     an address
+  ODCTL_CONTEXT, ODCTL_HOST      the same as variables
+  odctl context use NAME         kept in opendebrid/contexts.toml in the user's configuration
+  otherwise                      the socket of one's own daemon, then that of the machine's
+
+-c with -H is an error, and so are the two variables when they disagree. odctl context ls says which one it is and why;
+-c auto, or odctl context use auto, goes back to the sockets of this machine.
+
+  odctl context add box unix:///srv/box/control.sock
+  odctl -c box ls
+
+Addresses are those of Unix sockets; this version reaches no other."""
 ENVIRONMENT = """\
+ODCTL_CONTEXT     the daemon, by its name in odctl context ls; -c and -H win over it
+ODCTL_CONFIG      the folder of odctl's own files, instead of opendebrid in XDG_CONFIG_HOME
 ODCTL_HOST        the daemon: unix:///path/to/control.sock; -H wins over it
 ODCTL_TOKEN_FILE  a file with an API key or access token, for programs; wins over odctl login
 ODCTL_TOKEN       the key or token itself; processes of this machine may be able to read it, so prefer the file
@@ -55,7 +73,8 @@ def help_(
     """Help on a command or a topic. With --json: the command tree."""
     run = invocation(ctx)
     topic = words[0] if words else ""
-    text = {"filters": FILTERS, "json": JSON, "exit-codes": exit_codes(), "environment": ENVIRONMENT}.get(topic)
+    topics = {"contexts": CONTEXTS, "filters": FILTERS, "json": JSON, "environment": ENVIRONMENT}
+    text = exit_codes() if topic == "exit-codes" else topics.get(topic)
     if run.output.is_json:
         told = describe_path(ctx.find_root().command, words or []) if text is None else {"topic": topic, "text": text}
         run.output.value(told)

@@ -1,0 +1,104 @@
+"""`nodes ls` and `nodes show`: the nodes that the daemon's status knows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from odctl.cli.app import invocation
+from odctl.cli.exit_codes import ExitCode
+from odctl.cli.output import Column, Output, check_fields
+from odctl.client.errors import OdctlError
+from odctl.text import clean, duration, rate, size
+
+FIELDS = (
+    "id", "role", "state", "version", "address", "engines", "disk_total", "disk_free", "reserve", "jobs_active",
+    "rate_down", "rate_up", "heartbeat_age_s", "labels", "storage_missing",
+)  # fmt: skip
+BAR = 10
+
+
+def disk_bar(node: dict[str, Any]) -> str:
+    """How full the disk is; what is not known is no bar."""
+    total, free = node["disk_total"] or 0, node["disk_free"] or 0
+    used = round(BAR * (total - free) / total) if total > 0 else 0
+    filled = min(BAR, max(0, used))
+    return "#" * filled + "." * (BAR - filled) if total > 0 else "-"
+
+
+def engines(node: dict[str, Any]) -> str:
+    return " ".join(engine["name"] + ("" if engine["ok"] else "(fail)") for engine in node["engines"])
+
+
+COLUMNS = (
+    Column(title="NODE", show=lambda n: n["id"]),
+    Column(title="ROLE", show=lambda n: n["role"]),
+    Column(title="STATE", show=lambda n: "storage missing" if n["storage_missing"] else n["state"]),
+    Column(title="DISK", show=disk_bar),
+    Column(title="FREE", show=lambda n: size(n["disk_free"]), right=True),
+    Column(title="ACTIVE", show=lambda n: n["jobs_active"], right=True),
+    Column(title="DOWN", show=lambda n: rate(n["rate_down"]), right=True),
+    Column(title="UP", show=lambda n: rate(n["rate_up"]), right=True),
+    Column(title="SEEN", show=lambda n: duration(n["heartbeat_age_s"]), right=True),
+    Column(title="ENGINES", show=engines, flexible=True),
+    Column(title="VERSION", show=lambda n: n["version"] or "-", wide=True),
+    Column(title="ADDRESS", show=lambda n: n["address"] or "-", wide=True),
+)
+
+
+def ls(ctx: typer.Context) -> None:
+    """List nodes: state, disk, jobs, speed, and how long ago each was heard of."""
+    run = invocation(ctx)
+    check_fields(run.output.fields, FIELDS)
+    run.output.records(run.call(lambda client: client.status())["nodes"], COLUMNS, known=FIELDS)
+
+
+def show(
+    ctx: typer.Context, names: Annotated[list[str], typer.Argument(metavar="NODE", help="As in odctl nodes ls.")]
+) -> None:
+    """Everything about a node."""
+    run = invocation(ctx)
+    check_fields(run.output.fields, FIELDS)
+    known = {node["id"]: node for node in run.call(lambda client: client.status())["nodes"]}
+    found = [known[name] for name in names if name in known]
+    if run.output.structured or run.output.quiet:
+        run.output.records(found, COLUMNS, known=FIELDS)
+    else:
+        for node in found:
+            _details(run.output, node)
+    missing = [name for name in names if name not in known]
+    for name in missing:
+        run.output.error(_unknown(name, list(known)))
+    if missing:
+        raise typer.Exit(ExitCode.PARTIAL if found else ExitCode.NOT_FOUND)
+
+
+def _unknown(name: str, known: list[str]) -> OdctlError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name[:80], known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "nodes: " + ", ".join(known)
+    return OdctlError(
+        f"there is no node {name!r}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND, hint=hint, details={"id": name}
+    )
+
+
+def _details(output: Output, node: dict[str, Any]) -> None:
+    output.line(f"{clean(node['id'])}  {clean(node['role'])}  {clean(node['state'])}")
+    free = f"{size(node['disk_free'])} of {size(node['disk_total'])} free, {size(node['reserve'])} reserved"
+    rows = [
+        ("version", clean(node["version"] or "-")), ("address", clean(node["address"] or "-")),
+        ("disk", "storage missing" if node["storage_missing"] else f"{disk_bar(node)}  {free}"),
+        ("jobs", f"{node['jobs_active']} active"),
+        ("speed", f"{rate(node['rate_down'])} down, {rate(node['rate_up'])} up"),
+        ("heard of", f"{duration(node['heartbeat_age_s'])} ago"),
+        *(("label", clean(f"{key}={value}")) for key, value in node["labels"].items()),
+    ]  # fmt: skip
+    for engine in node["engines"]:
+        health = "ok" if engine["ok"] else "fail"
+        running = f"{engine['active']}/{engine['limit']} running"
+        text = f"{clean(engine['name'])} {clean(engine['version'] or '-')}  {output.paint(health, health)}  {running}"
+        rows.append(("engine", text))
+    for title, text in rows:
+        output.line(f"  {title:<10}{text}")
