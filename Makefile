@@ -48,6 +48,7 @@ proto: $(VENV)/.dev  ## generate proto/odproto/gen from the .proto files
 docs: $(VENV)/.dev  ## write the generated reference pages
 	$(BIN)/python tools/reference.py
 	$(BIN)/python tools/reference_cli.py
+	$(BIN)/python tools/manpage.py
 
 migrate-up: $(VENV)/.run  ## bring the store to the newest schema (a start does it by itself)
 	@$(BIN)/oddaemon migrate up
