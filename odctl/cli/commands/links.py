@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -63,7 +61,7 @@ def link(
     inline: Annotated[bool, typer.Option("--inline", help="Shown by browsers instead of saved.")] = False,
     copy: Annotated[bool, typer.Option("--copy", help="Also into the terminal's clipboard (OSC 52).")] = False,
     open_it: Annotated[bool, typer.Option("--open", help="Also open it in the desktop's program.")] = False,
-    qr: Annotated[bool, typer.Option("--qr", help="Also as a QR code (needs the package segno).")] = False,
+    qr: Annotated[bool, typer.Option("--qr", help="Also as a QR code, on stderr.")] = False,
 ) -> None:
     """Signed links that expire, one a line.
 
@@ -71,7 +69,7 @@ def link(
     """
     run = invocation(ctx)
     check_fields(run.output.fields, LINK_FIELDS)
-    _check_form(files or (), m3u=m3u, zip=zip, qr=qr)
+    _check_form(files or (), m3u=m3u, zip=zip)
     if max_uses is not None and max_uses < 1:
         raise UsageError("--max-uses has to be at least 1")
     seconds = parse_duration(ttl, "--ttl") if ttl else 0.0
@@ -97,16 +95,12 @@ def link(
         _open(found)
 
 
-def _check_form(files: Sequence[str], *, m3u: bool, zip: bool, qr: bool) -> None:
-    """Raises UsageError for forms that do not go together, and OdctlError for one that cannot be had here."""
+def _check_form(files: Sequence[str], *, m3u: bool, zip: bool) -> None:
+    """Raises UsageError for forms that do not go together."""
     if m3u and zip:
         raise UsageError("--m3u and --zip exclude each other")
     if zip and len(files) > 1:
         raise UsageError("--zip takes one folder")
-    if qr and importlib.util.find_spec("segno") is None:
-        raise OdctlError(
-            "--qr needs the package segno", code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="pip install segno"
-        )
 
 
 def _print(run: Invocation, found: list[Link], m3u: bool) -> None:
@@ -139,7 +133,8 @@ def _copy(run: Invocation, text: str) -> None:
 
 
 def _qr(run: Invocation, found: list[Link]) -> None:
-    segno = importlib.import_module("segno")
+    import segno
+
     for item in found:
         segno.make(item.url, error="l").terminal(out=run.output.err, compact=True)
 
