@@ -62,6 +62,8 @@ class Options:
     preferences: Path | None = None
     """None: nothing is kept."""
     glyphs: Glyphs = field(default_factory=of_terminal)
+    reach: Callable[[str], Callable[[], DaemonClient]] | None = None
+    """Makes what makes a client for another address. Raises OdctlError for one that is none."""
 
 
 class DashboardApp(App[int]):
@@ -292,6 +294,24 @@ class DashboardApp(App[int]):
 
     def action_retry_connection(self) -> None:
         self.feed.retry()
+
+    def action_help(self) -> None:
+        from odctl.dashboard.dialogs.help import Help
+
+        self.push_screen(Help(self.screen_stack[0]))
+
+    async def action_contexts(self) -> None:
+        from odctl.dashboard.dialogs.contexts import Contexts, known
+
+        def chosen(address: str | None) -> None:
+            if address and self.options.reach is not None:
+                try:
+                    self.feed.switch(self.options.reach(address))
+                except OdctlError as error:
+                    self.complain(address, error)
+
+        tried = await asyncio.to_thread(lambda: list(known()))
+        self.push_screen(Contexts(self.state.connection, tried), chosen)
 
     def action_slower(self) -> None:
         self._pace(2.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from odctl.client.errors import OdctlError
@@ -77,3 +78,12 @@ class Dashboard(Protocol):
 
     def push_screen(self, screen: Screen[Any], callback: Callable[[Any], Any] | None = None) -> Any:
         """Opens a dialog; `callback` gets its answer."""
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Asks the terminal to (OSC 52)."""
+
+    def run_worker(self, work: Any, *, name: str = "", exit_on_error: bool = True) -> Any:
+        """Runs a coroutine beside everything else, until the dashboard is left."""
+
+    def suspend(self) -> AbstractContextManager[None]:
+        """The terminal is another program's meanwhile."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from odctl.client.bridge import Bridge, BridgedClient
-from odctl.client.endpoints import Choice
+from odctl.client.endpoints import Choice, choose
 from odctl.dashboard import preferences
 from odctl.dashboard.app import DashboardApp, Options
 
@@ -22,9 +23,13 @@ def open_dashboard(
     def connect() -> DaemonClient:
         return cast("DaemonClient", BridgedClient(bridge, choice, timeout=timeout))
 
+    def reach(address: str) -> Callable[[], DaemonClient]:
+        other = choose(address)
+        return lambda: cast("DaemonClient", BridgedClient(bridge, other, timeout=timeout))
+
     options = Options(
         pane=pane, filter=filter, read_only=read_only, preferences=preferences.path(),
-        remote="SSH_CONNECTION" in os.environ,
+        remote="SSH_CONNECTION" in os.environ, reach=reach,
     )  # fmt: skip
     app = DashboardApp(connect, options)
     try:

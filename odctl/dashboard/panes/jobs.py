@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from odctl import text as words
-from odctl.dashboard import actions
+from odctl.dashboard import actions, taking
 from odctl.dashboard import messages as m
 from odctl.dashboard.actions import JobActions
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
@@ -21,6 +21,7 @@ from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.panes.base import Pane, show
 from odctl.dashboard.state import State
+from odctl.dashboard.taking import Taking
 
 WIDE_FROM = 120
 """From so many columns on the details have room beside the list."""
@@ -30,16 +31,19 @@ TYPING_SECONDS = 0.2
 """After the last key of a filter it is asked for."""
 
 
-class JobsPane(JobActions, Pane):
+class JobsPane(JobActions, Taking, Pane):
     TITLE = "Downloads"
     BINDINGS: ClassVar[list[BindingType]] = [
         *actions.BINDINGS,
+        *taking.BINDINGS,
         Binding("space", "mark", "Mark", id="jobs.mark"),
         Binding("v", "mark_range", "Mark range", show=False, id="jobs.mark-range"),
         Binding("asterisk", "mark_all", "Mark all", show=False, id="jobs.mark-all"),
         Binding("backslash", "clear_marks", "Clear marks", show=False, id="jobs.clear-marks"),
         Binding("slash", "filter", "Filter", id="jobs.filter", key_display="/"),
         Binding("exclamation_mark", "problems", "Problems", show=False, id="jobs.problems"),
+        Binding("s", "sort", "Sort", id="jobs.sort"),
+        Binding("c", "columns", "Columns", show=False, id="jobs.columns"),
         Binding("S", "reverse", "Reverse", show=False, id="jobs.reverse"),
         Binding("F", "follow", "Follow", show=False, id="jobs.follow"),
         Binding("z", "freeze", "Freeze", show=False, id="jobs.freeze"),
@@ -51,6 +55,8 @@ class JobsPane(JobActions, Pane):
         self.table = JobTable(dashboard.glyphs, self._columns(), dashboard.state)
         self.listed = Vertical(JobHeader(self.table), self.table, id="list")
         self._said: dict[str, Static] = {}
+        self.getting: dict[int, str] = {}
+        self.folder = ""
         with Horizontal():
             yield self.listed
 
@@ -128,6 +134,10 @@ class JobsPane(JobActions, Pane):
         caret = " " * position + "^\n" if isinstance(position, int) and 0 <= position < 200 else ""
         return caret + words.clean(error.message) + (f" – {words.clean(error.hint)}" if error.hint else "")
 
+    def show_getting(self) -> None:
+        said = [f"getting {number} {how}" for number, how in self.getting.items()]
+        self.listed.border_subtitle = Text(" ─ ".join(said)).markup
+
     # The window
 
     def _want(self) -> None:
@@ -179,6 +189,28 @@ class JobsPane(JobActions, Pane):
         self.dashboard.ask(query)
         self.table.scroll_to(y=0, animate=False, immediate=True)
         self._want()
+
+    def action_sort(self) -> None:
+        from odctl.dashboard.dialogs.sort import sort_menu
+
+        def answered(field: str | None) -> None:
+            if field == "reverse":
+                self.action_reverse()
+            elif field:
+                self.sort_by(field)
+
+        self.dashboard.push_screen(sort_menu(self.dashboard.state.query.sort), answered)
+
+    def action_columns(self) -> None:
+        from odctl.dashboard.dialogs.columns import ChooseColumns
+
+        def answered(ids: tuple[str, ...] | None) -> None:
+            if ids:
+                self.dashboard.prefer(columns=ids)
+                self.table.lay_out(self._columns())
+                self._want()
+
+        self.dashboard.push_screen(ChooseColumns(self.dashboard.preferences.columns), answered)
 
     def action_reverse(self) -> None:
         order = self.dashboard.state.query.sort or "id"
