@@ -301,16 +301,20 @@ class DashboardApp(App[int]):
         self.push_screen(Help(self.screen_stack[0]))
 
     async def action_contexts(self) -> None:
-        from odctl.dashboard.dialogs.contexts import Contexts, known
+        from odctl.dashboard.dialogs.contexts import Contexts, Server, servers
 
-        def chosen(address: str | None) -> None:
-            if address and self.options.reach is not None:
-                try:
-                    self.feed.switch(self.options.reach(address))
-                except OdctlError as error:
-                    self.complain(address, error)
+        def chosen(server: Server | None) -> None:
+            if server is None or self.options.reach is None:
+                return
+            try:
+                self.feed.switch(self.options.reach(server.address))
+            except OdctlError as error:
+                self.complain(server.address, error)
+            else:
+                self.options.context = server.name
+                self.screen_stack[0].query_one(TopBar).context = server.name
 
-        tried = await asyncio.to_thread(lambda: list(known()))
+        tried = await asyncio.to_thread(servers)
         self.push_screen(Contexts(self.state.connection, tried), chosen)
 
     def action_slower(self) -> None:

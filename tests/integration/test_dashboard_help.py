@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from odctl.client.contexts import change
 from odctl.client.daemon import DaemonClient
 from odctl.client.endpoints import Choice, choose
-from odctl.dashboard.dialogs.contexts import Contexts
+from odctl.dashboard.dialogs.contexts import Contexts, Server
 from odctl.dashboard.dialogs.help import Help
 from odctl.dashboard.state import Connection
 from tests.support.control import desk
@@ -47,6 +50,22 @@ async def test_another_server_is_chosen_without_any(tmp_path: Path) -> None:
         assert app.state.connection.where == f"unix://{served.path}"
 
 
+async def test_a_server_has_the_name_that_it_has_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODCTL_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    async with desk(tmp_path) as served:
+        with change() as known:
+            known.known["nas"] = {"endpoint": f"unix://{served.path}"}
+        async with dashboard(tmp_path / "nobody", reach=reach) as (app, pilot):
+            await pilot.press("C")
+            await until(lambda: isinstance(app.screen, Contexts))
+            await pilot.pause()
+            await pilot.press("1")
+            await until_state(app, pilot, lambda state: state.live)
+            assert app.place == "nas"
+            assert "nas" in text(app).splitlines()[0]
+
+
 async def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     async with dashboard(tmp_path / "nobody", reach=reach) as (app, pilot):
         await pilot.press("C")
@@ -59,7 +78,8 @@ async def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
 async def test_hostile_addresses_are_only_text(tmp_path: Path) -> None:
     async with dashboard(tmp_path / "nobody") as (app, pilot):
         for name in HOSTILE:
-            await app.push_screen(Contexts(Connection(where=name, why=name), [(name, name)]))
+            server = Server(address=name, how=name, name=name)
+            await app.push_screen(Contexts(Connection(where=name, why=name), [server]))
             await pilot.pause()
             assert "\x1b[31m" not in text(app)
             await pilot.press("escape")
