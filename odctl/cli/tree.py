@@ -30,6 +30,7 @@ TREE: dict[str, Entry | Group] = {
     "ls": Entry("jobs", "ls", "List jobs."),
     "show": Entry("jobs", "show", "Everything about a job."),
     "top": Entry("dashboard", "top", "The dashboard: what is downloaded, live."),
+    "web": Entry("web", "web", "The dashboard in a browser of this machine."),
     "watch": Entry("follow", "watch", "Follow jobs until they end."),
     "wait": Entry("follow", "wait", "Wait until jobs end; the exit code tells how."),
     "files": Entry("files", "files", "The files of a job."),

@@ -11,13 +11,15 @@ from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose
 from odctl.dashboard import preferences
 from odctl.dashboard.app import DashboardApp, Options
+from odctl.dashboard.glyphs import Glyphs, of_terminal
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
 def open_dashboard(
-    bridge: Bridge, choice: Choice, *, timeout: float | None, pane: str, filter: str, read_only: bool, mouse: bool
-) -> int:
+    bridge: Bridge, choice: Choice, *, timeout: float | None, pane: str, filter: str, read_only: bool, mouse: bool,
+    glyphs: Glyphs | None = None,
+) -> int:  # fmt: skip
     """Until the person leaves it. The exit code. `bridge` goes to the daemon, and is ended."""
 
     def connect() -> DaemonClient:
@@ -29,7 +31,7 @@ def open_dashboard(
 
     options = Options(
         pane=pane, filter=filter, read_only=read_only, preferences=preferences.path(),
-        remote="SSH_CONNECTION" in os.environ, reach=reach,
+        remote="SSH_CONNECTION" in os.environ, reach=reach, glyphs=glyphs or of_terminal(),
     )  # fmt: skip
     app = DashboardApp(connect, options)
     try:
