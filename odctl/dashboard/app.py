@@ -34,6 +34,7 @@ from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
+    from odctl.dashboard.history import History
 
 T = TypeVar("T")
 
@@ -99,6 +100,7 @@ class DashboardApp(App[int]):
         self._feeding: asyncio.Task[None] | None = None
         self._interval_ms = self.preferences.interval_ms or (REMOTE_MS if self.options.remote else LOCAL_MS)
         self._wanted: Wanted | None = None
+        self._history: History | None = None
         self._drawable = False
         """There is something to draw on."""
 
@@ -299,6 +301,15 @@ class DashboardApp(App[int]):
         from odctl.dashboard.dialogs.help import Help
 
         self.push_screen(Help(self.screen_stack[0]))
+
+    def action_command(self) -> None:
+        from odctl.dashboard.dialogs.command import CommandLine
+        from odctl.dashboard.history import History
+
+        kept = self.options.preferences
+        if self._history is None:
+            self._history = History(None if kept is None else kept.with_name("history"))
+        self.push_screen(CommandLine(self.state.connection.where, self._history))
 
     async def action_contexts(self) -> None:
         from odctl.dashboard.dialogs.contexts import Contexts, Server, servers
