@@ -29,6 +29,12 @@ class Files:
             if not answer.files or len(found) >= answer.total:
                 return found
 
+    async def page(self, job: str, offset: int, limit: int = 200) -> tuple[list[File], int]:
+        """Some of them, and how many there are."""
+        request = wire.ListFilesRequest(job=job, offset=offset, limit=limit)
+        answer: wire.ListFilesResponse = await self._ask(self._control, "list_files", request)
+        return [convert.file(item) for item in answer.files], answer.total
+
     async def select(self, job: str, selection: str) -> list[File]:
         answer: wire.ListFilesResponse = await self._ask(
             self._control, "select_files", wire.SelectFilesRequest(job=job, selection=selection)
@@ -36,6 +42,10 @@ class Files:
         if len(answer.files) < answer.total:
             return await self.of(job)
         return [convert.file(item) for item in answer.files]
+
+    async def choose(self, job: str, selection: str) -> None:
+        """As `select`, for whoever looks at the files page by page."""
+        await self._ask(self._control, "select_files", wire.SelectFilesRequest(job=job, selection=selection))
 
     async def links(
         self,

@@ -17,6 +17,7 @@ from odctl.dashboard import actions, taking
 from odctl.dashboard import messages as m
 from odctl.dashboard.actions import JobActions
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
+from odctl.dashboard.details import TABS, Details
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.panes.base import Pane, show
@@ -42,6 +43,11 @@ class JobsPane(JobActions, Taking, Pane):
         Binding("backslash", "clear_marks", "Clear marks", show=False, id="jobs.clear-marks"),
         Binding("slash", "filter", "Filter", id="jobs.filter", key_display="/"),
         Binding("exclamation_mark", "problems", "Problems", show=False, id="jobs.problems"),
+        Binding("enter", "details", "Details", id="jobs.details"),
+        Binding("plus", "wider(1)", "Wider details", show=False, id="details.wider", key_display="+"),
+        Binding("underscore", "wider(-1)", "Narrower details", show=False, id="details.narrower", key_display="_"),
+        Binding("f", "files", "Files", show=False, id="jobs.files"),
+        Binding("L", "log", "Log", show=False, id="jobs.log"),
         Binding("s", "sort", "Sort", id="jobs.sort"),
         Binding("c", "columns", "Columns", show=False, id="jobs.columns"),
         Binding("S", "reverse", "Reverse", show=False, id="jobs.reverse"),
@@ -57,12 +63,86 @@ class JobsPane(JobActions, Taking, Pane):
         self._said: dict[str, Static] = {}
         self.getting: dict[int, str] = {}
         self.folder = ""
+        self.details: Details | None = None
+        self._alone = False
+        """The details were opened where there is no room beside the list."""
         with Horizontal():
             yield self.listed
 
     def entered(self) -> None:
         self.table.focus()
         self._want()
+        # the list first: the details are not part of the first picture
+        self.call_after_refresh(self._place_details)
+
+    # The details
+
+    def _mode(self) -> int:
+        """0 hidden, 1 beside the list, 2 alone."""
+        if self._alone:
+            return 2
+        return self.dashboard.preferences.pane if self.dashboard.columns >= WIDE_FROM else 0
+
+    def _place_details(self) -> None:
+        mode = self._mode()
+        if self.details is None:
+            if not mode:
+                return
+            self.details = Details(self.dashboard)
+            self.query_one(Horizontal).mount(self.details)
+        show(self.details, mode > 0)
+        show(self.listed, mode < 2)
+        self.details.set_class(mode == 2, "alone")
+        self.details.show_job(self.dashboard.state)
+
+    def _in_details(self) -> bool:
+        return self.details is not None and self.details.has_focus_within
+
+    def _open_details(self, tab: int | None = None) -> None:
+        if not self._mode():
+            if self.dashboard.columns >= WIDE_FROM:
+                self.dashboard.prefer(pane=1)
+            else:
+                self._alone = True
+            self._place_details()
+        details = self.details
+        assert details is not None
+
+        def opened() -> None:
+            details.open(details.at if tab is None else tab)
+
+        self.call_after_refresh(opened)
+
+    def action_details(self) -> None:
+        self._open_details()
+
+    def action_files(self) -> None:
+        self._open_details(TABS.index("Files"))
+
+    def action_log(self) -> None:
+        self._open_details(TABS.index("Log"))
+
+    def action_wider(self, by: int) -> None:
+        """Hidden, beside the list, alone, and round again."""
+        if self.dashboard.columns < WIDE_FROM:
+            self._alone = not self._alone
+        else:
+            self.dashboard.prefer(pane=(self.dashboard.preferences.pane + by) % 3)
+        self._place_details()
+        if self._mode() == 2 and self.details is not None:
+            self.call_after_refresh(self.details.take_focus)
+        elif self._mode() == 0:
+            self.table.focus()
+
+    def chosen_file(self) -> int | None:
+        if not self._in_details() or self.details is None or self.details.tab != "Files":
+            return None
+        file = self.details.files.file
+        return None if file is None else file.index
+
+    def on_line_list_opened(self, message: LineList.Opened) -> None:
+        self.dashboard.tell(m.MovedTo(row=message.row))
+        self._open_details()
 
     def _columns(self) -> tuple[str, ...]:
         chosen = self.dashboard.preferences.columns
@@ -73,6 +153,8 @@ class JobsPane(JobActions, Taking, Pane):
 
     def show(self, state: State) -> None:
         before = self.table.state
+        if self.details is not None:
+            self.details.show_job(state)
         self.table.show(state, stale=not state.live)
         if before.query != state.query:
             self.query_one(JobHeader).refresh()
@@ -164,6 +246,9 @@ class JobsPane(JobActions, Taking, Pane):
         self.query_one(JobHeader).refresh()
 
     def on_resize(self) -> None:
+        if self.dashboard.columns >= WIDE_FROM:
+            self._alone = False
+        self.call_after_refresh(self._place_details)
         self.table.lay_out(self._columns())
         self._want()
 
@@ -273,8 +358,16 @@ class JobsPane(JobActions, Taking, Pane):
         self.table.focus()
 
     def action_back(self) -> None:
-        """One step out of whatever it is: the filter's line, the marks, the filter."""
-        if self._filter_line() is not None:
+        """One step out of whatever it is: the details, the filter's line, the marks, the filter."""
+        if self.details is not None and self._in_details():
+            if self.details.back():
+                return
+            self._alone = False
+            if self.dashboard.preferences.pane == 2:
+                self.dashboard.prefer(pane=1)
+            self._place_details()
+            self.table.focus()
+        elif self._filter_line() is not None:
             self._close_filter()
         elif self.dashboard.state.marks:
             self.action_clear_marks()
