@@ -15,6 +15,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, VerticalScroll
+from textual.content import Content
 from textual.widgets import Input, Static
 
 from odctl import text as words
@@ -258,15 +259,14 @@ class Details(Container):
         show(self.query_one("#facts-scroll"), not files)
         if not files:
             self.query_one("#facts", Static).update(self._content())
-        else:
-            known = self.files
-            found = f" {known.count}/{known.total}" if known.filter else f" {known.total}"
-            self.border_subtitle = Text(words.clean(f"{found} files  /{known.filter}" if known.filter else "")).markup
+        known = self.files
+        found = f"{known.count} of {known.total}, /{known.filter}" if known.filter else ""
+        self.border_subtitle = Content(words.clean(found) if files else "")
 
-    def _heading(self) -> str:
+    def _heading(self) -> Content:
         if self.job is None:
-            return ""
-        return Text(words.clean(f"{self.job.id} {self.job.name or self.job.source}")[:120]).markup
+            return Content("")
+        return Content(words.clean(f"{self.job.id} {self.job.name or self.job.source}")[:120])
 
     def _content(self) -> Text:
         job = self.job

@@ -46,7 +46,7 @@ def _facts(
         yield "peers", f"{job.peers or 0} ({job.seeders or 0} seeds)", ""
     yield "files", f"{job.files_total} ({job.files_selected} selected) – f" if job.files_total else "", ""
     yield "cached", "yes" if job.cache_hit else "no", ""
-    yield "added", f"{words.moment(job.created_at)} by {job.user}", ""
+    yield "added", f"{words.moment(job.created_at)} by {job.user}" if job.created_at else "", ""
     yield "started", words.moment(job.started_at) if job.started_at else "", ""
     yield "ended", words.moment(job.completed_at) if job.completed_at else "", ""
     yield "priority", str(job.priority) if job.priority else "", ""
@@ -63,7 +63,7 @@ def _why(job: Job, extra: JobExtra | None) -> Iterator[tuple[str, Any, str]]:
         yield "error", error.message, "bold red"
         yield "do", error.hint, ""
         yield "retry", "r tries it again" if job.state == "failed" else "", ""
-    if reason is not None:
+    if reason is not None and reason.message != job.shown_state:
         yield "waits for", reason.message, "yellow"
         yield "next try", words.moment(reason.retry_at) if reason.retry_at else "", ""
     if extra is not None:

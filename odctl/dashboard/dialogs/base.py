@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, TypeVar, cast
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
 
@@ -17,9 +17,9 @@ from odctl.text import clean
 T = TypeVar("T")
 
 
-def safe(text: object) -> str:
-    """Of outside text: what may stand where Textual reads markup, as in the title of a border."""
-    return Text(clean(text)).markup
+def safe(text: object) -> Content:
+    """Outside text for where Textual else reads markup, as in the title of a border."""
+    return Content(clean(text))
 
 
 class Dialog(ModalScreen[T]):

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
@@ -63,6 +64,7 @@ class JobsPane(JobActions, Taking, Pane):
         self._said: dict[str, Static] = {}
         self.getting: dict[int, str] = {}
         self.folder = ""
+        self._titled = ""
         self.details: Details | None = None
         self._alone = False
         """The details were opened where there is no room beside the list."""
@@ -158,9 +160,10 @@ class JobsPane(JobActions, Taking, Pane):
         self.table.show(state, stale=not state.live)
         if before.query != state.query:
             self.query_one(JobHeader).refresh()
-        title = Text(self._title(state)).markup
-        if self.listed.border_title != title:
-            self.listed.border_title = title
+        title = self._title(state)
+        if self._titled != title:
+            self._titled = title
+            self.listed.border_title = Content(title)
         nothing = self._nothing(state)
         self._say("empty", nothing, after=self.table)
         show(self.table, not nothing)
@@ -218,7 +221,7 @@ class JobsPane(JobActions, Taking, Pane):
 
     def show_getting(self) -> None:
         said = [f"getting {number} {how}" for number, how in self.getting.items()]
-        self.listed.border_subtitle = Text(" ─ ".join(said)).markup
+        self.listed.border_subtitle = Content(" ─ ".join(said))
 
     # The window
 
