@@ -25,7 +25,7 @@ from odctl.dashboard import overview
 from odctl.dashboard.desk import Dashboard
 from odctl.dashboard.file_list import FileList, edit
 from odctl.dashboard.line_list import LineList
-from odctl.dashboard.panes.base import show
+from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 
 if TYPE_CHECKING:

@@ -5,16 +5,9 @@ from __future__ import annotations
 from typing import ClassVar, cast
 
 from textual.containers import Container
-from textual.widget import Widget
 
 from odctl.dashboard.desk import CHANGES, Dashboard
 from odctl.dashboard.state import State
-
-
-def show(widget: Widget, shown: bool) -> None:
-    """Shows or hides it. What is set to what it is already costs a layout of the whole screen."""
-    if widget.display != shown:
-        widget.display = shown
 
 
 class Pane(Container):

@@ -21,7 +21,8 @@ from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
 from odctl.dashboard.details import TABS, Details
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
-from odctl.dashboard.panes.base import Pane, show
+from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 from odctl.dashboard.taking import Taking
 
