@@ -17,6 +17,7 @@ from textual.css.query import NoMatches
 from textual.widgets import ContentSwitcher
 
 from odctl.client.errors import OdctlError
+from odctl.client.models import Job
 from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.banner import Banner
@@ -76,6 +77,7 @@ class DashboardApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(key), f"screen_key({key})", show=False, id=f"screen.{key}") for key in range(1, 7)),
         Binding("a", "add", "Add", id="jobs.add"),
+        Binding("i", "probe", "Look at a source", show=False, id="jobs.probe"),
         Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
         Binding("colon", "command", "Command", id="app.command", key_display=":"),
         Binding("C", "contexts", "Servers", show=False, id="app.contexts"),
@@ -301,6 +303,23 @@ class DashboardApp(App[int]):
         from odctl.dashboard.dialogs.help import Help
 
         self.push_screen(Help(self.screen_stack[0]))
+
+    def action_add(self) -> None:
+        self._open_add(adding=True)
+
+    def action_probe(self) -> None:
+        self._open_add(adding=False)
+
+    def _open_add(self, *, adding: bool) -> None:
+        from odctl.dashboard.dialogs.add import Add
+
+        def added(jobs: tuple[Job, ...] | None) -> None:
+            if jobs:
+                ready = sum(job.state == "completed" for job in jobs)
+                instant = f", {ready} ready at once" if ready else ""
+                self.say(f"added {len(jobs)} download{'s' if len(jobs) != 1 else ''}{instant}")
+
+        self.push_screen(Add(adding=adding), added)
 
     def action_command(self) -> None:
         from odctl.dashboard.dialogs.command import CommandLine

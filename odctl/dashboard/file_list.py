@@ -69,6 +69,8 @@ class FileList(LineList):
         self.filter = ""
         self.cursor = 0
         self.total = 0
+        self.name_of = ""
+        """What they are the files of, for whoever shows different ones."""
 
     @property
     def count(self) -> int:
