@@ -174,14 +174,18 @@ def root_options(
 
 
 def _bare(ctx: typer.Context) -> int:
-    """Short help: for a person at a terminal that is the answer, for a script a mistake."""
-    usage = f"Usage: odctl [OPTIONS] COMMAND [ARGS]...\n\n{EXAMPLES}\n\nAll commands: odctl --help\n"
-    if sys.stdin.isatty() and sys.stdout.isatty():
-        sys.stdout.write(usage)
-        return ExitCode.OK
+    """The dashboard on a terminal that it can be drawn on; elsewhere that is a mistake, and gets short help."""
+    from odctl.dashboard.terminal import unfit
+
+    problem = unfit()
     if ctx.obj.output.is_json:
         raise UsageError("no command was given", hint="odctl --help lists the commands")
-    sys.stderr.write(usage)
+    if not problem:
+        from odctl.cli.commands.dashboard import show_dashboard
+
+        return show_dashboard(ctx.obj)
+    why = f"odctl: {problem}\n\n" if sys.stdin.isatty() and sys.stdout.isatty() else ""
+    sys.stderr.write(f"{why}Usage: odctl [OPTIONS] COMMAND [ARGS]...\n\n{EXAMPLES}\n\nAll commands: odctl --help\n")
     return ExitCode.USAGE
 
 

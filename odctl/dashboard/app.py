@@ -64,6 +64,8 @@ class Options:
     preferences: Path | None = None
     """None: nothing is kept."""
     glyphs: Glyphs = field(default_factory=of_terminal)
+    starter: tuple[str, ...] = ()
+    """The command that starts a daemon where none runs."""
     reach: Callable[[str], Callable[[], DaemonClient]] | None = None
     """Makes what makes a client for another address. Raises OdctlError for one that is none."""
 
@@ -84,6 +86,7 @@ class DashboardApp(App[int]):
         Binding("left_square_bracket", "slower", "Slower", show=False, id="app.slower"),
         Binding("right_square_bracket", "faster", "Faster", show=False, id="app.faster"),
         Binding("r", "retry_connection", "Retry now", id="app.retry", priority=True),
+        Binding("s", "start_daemon", "Start it", id="app.start", priority=True),
         Binding("q,ctrl+q", "leave", "Quit", id="app.quit"),
     ]
 
@@ -284,6 +287,8 @@ class DashboardApp(App[int]):
             return False
         if action == "retry_connection":
             return self.state.connection.phase is Phase.LOST
+        if action == "start_daemon":
+            return self.can_start
         return True
 
     # Keys
@@ -298,6 +303,24 @@ class DashboardApp(App[int]):
 
     def action_retry_connection(self) -> None:
         self.feed.retry()
+
+    @property
+    def can_start(self) -> bool:
+        """No daemon runs where one was looked for, and there is nothing of it on the screen that the key is for."""
+        state = self.state
+        return bool(self.options.starter) and state.total is None and getattr(state.connection.error, "absent", False)
+
+    def action_start_daemon(self) -> None:
+        from odctl.dashboard.children import run
+
+        async def start() -> None:
+            ended = await run(self.options.starter)
+            if ended.code:
+                self.say(f"the daemon was not started\n{ended.err.strip()}", severity="error")
+            self.feed.retry()
+
+        self.say("starting the daemon")
+        self.run_worker(start(), name="start the daemon", group="start", exclusive=True, exit_on_error=False)
 
     def action_help(self) -> None:
         from odctl.dashboard.dialogs.help import Help

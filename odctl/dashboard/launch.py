@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from odctl.client.bridge import Bridge, BridgedClient
@@ -32,11 +34,28 @@ def open_dashboard(
     options = Options(
         pane=pane, filter=filter, read_only=read_only, preferences=preferences.path(),
         remote="SSH_CONNECTION" in os.environ, reach=reach, glyphs=glyphs or of_terminal(),
+        starter=starter(choice),
     )  # fmt: skip
     app = DashboardApp(connect, options)
     try:
         code = app.run(mouse=mouse)
     finally:
         bridge.end()
+    _farewell(app)
     sys.stdout.flush()
     return int(code or 0) if app.return_code in (None, 0) else int(app.return_code or 1)
+
+
+def starter(choice: Choice) -> tuple[str, ...]:
+    """The command that starts a daemon where this one would be."""
+    host = ("--host", f"unix://{choice.paths[0]}") if choice.configured else ()
+    return (sys.executable, "-m", "odctl", *host, "--no-input", "daemon", "start")
+
+
+def _farewell(app: DashboardApp) -> None:
+    """Says, to whoever leaves for the first time, what does not end with it."""
+    if app.return_code or not app.state.connection.heard_at or app.preferences.hints_seen or not sys.stderr.isatty():
+        return
+    sys.stderr.write("Downloads keep running without the dashboard. Bare odctl comes back to it.\n")
+    with suppress(OSError):
+        preferences.save(replace(app.preferences, hints_seen=True), preferences.path())

@@ -29,6 +29,7 @@ class Preferences:
     pane: int = 1
     """How wide the details are: 0 hidden, 1 beside the list, 2 alone."""
     hints_seen: bool = False
+    """They were told, when they left, that downloads keep running."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Keys by the id of what they do, as Textual's keymaps have them."""
     filters: Mapping[str, str] = field(default_factory=dict)

@@ -23,9 +23,8 @@ def first_line(state: State, width: int, glyphs: Glyphs, context: str) -> Text:
     hello = state.connection.hello
     who = "" if hello is None else f"  {hello.user} ({hello.role})"
     where = state.connection.where
-    left = f" OpenDebrid  {context or (hello.node if hello else '')}  {where}{who}"
-    if state.frozen:
-        left += "  FROZEN"
+    frozen = "  FROZEN" if state.frozen else ""
+    left = f" OpenDebrid{frozen}  {context or (hello.node if hello else '')}  {where}{who}"
     rates = (state.status or {}).get("rates") or {}
     wide = width >= 100
     right = "".join(

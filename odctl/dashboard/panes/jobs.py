@@ -202,7 +202,9 @@ class JobsPane(JobActions, Taking, Pane):
             error = state.connection.error
             if error is None:
                 return ""
-            lines = [error.message, error.why, error.hint, "", "r  try again now      C  another server      q  quit"]
+            start = "s  start it      " if getattr(error, "absent", False) else ""
+            keys = f"{start}r  try again now      C  another server      q  quit"
+            lines = [error.message, error.why, error.hint, "", keys]
             return "\n".join(words.clean(line) if line else "" for line in lines if line is not None)
         if state.total:
             return ""
