@@ -181,7 +181,7 @@ def _bare(ctx: typer.Context) -> int:
     if ctx.obj.output.is_json:
         raise UsageError("no command was given", hint="odctl --help lists the commands")
     if not problem:
-        from odctl.cli.commands.dashboard import show_dashboard
+        from odctl.cli.opening import show_dashboard
 
         return show_dashboard(ctx.obj)
     why = f"odctl: {problem}\n\n" if sys.stdin.isatty() and sys.stdout.isatty() else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
@@ -14,17 +15,19 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
+from textual.filter import LineFilter
 from textual.widgets import ContentSwitcher
 
 from odctl.client.errors import OdctlError
 from odctl.client.models import Job
 from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
+from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import Banner
 from odctl.dashboard.columns import fields_of, layout
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted
-from odctl.dashboard.glyphs import Glyphs, of_terminal
+from odctl.dashboard.glyphs import ASCII, Glyphs, of_terminal
 from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.panes.base import Pane
@@ -105,6 +108,7 @@ class DashboardApp(App[int]):
         self._feeding: asyncio.Task[None] | None = None
         self._interval_ms = self.preferences.interval_ms or (REMOTE_MS if self.options.remote else LOCAL_MS)
         self._wanted: Wanted | None = None
+        self._ascii = AsciiOnly()
         self._history: History | None = None
         self._drawable = False
         """There is something to draw on."""
@@ -138,7 +142,16 @@ class DashboardApp(App[int]):
             yield JobsPane(id="pane-jobs")
         yield KeyBar()
 
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Borders, toasts and names know nothing of the terminal's signs."""
+        known = super().get_line_filters()
+        return known if self.glyphs is not ASCII else [*known, self._ascii]
+
     def on_load(self) -> None:
+        if not self.is_headless:
+            # else the terminal would be left as it is while we draw on it
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         # what is asked for now is there when the screen is drawn for the first time
         self.want(0, FIRST_ROWS, fields_of(layout(self.preferences.columns, FIRST_COLUMNS)))
         self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")

@@ -24,7 +24,8 @@ def banner(state: State, now: float, glyphs: Glyphs) -> str:
         retry = f"retry in {duration(wait)} (r now)" if wait >= 1 else "trying again"
         why = f": {clean(connection.error.message)}" if connection.error is not None else ""
         age = f", shown as of {duration(now - connection.heard_at)} ago" if connection.heard_at else ""
-        return f"{glyphs.warning} {clean(where)} unreachable {duration(now - connection.since)}{why} – {retry}{age}"
+        # the reason last: it is the longest, and what is cut off is the end
+        return f"{glyphs.warning} {clean(where)} unreachable {duration(now - connection.since)} – {retry}{age}{why}"
     if connection.phase is Phase.CONNECTING:
         waited = now - connection.since
         return f"{clean(where)} {glyphs.more} {waited:.1f} s" if waited > SLOW_SECONDS and connection.where else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import locale
+import os
 from dataclasses import dataclass
 
 
@@ -44,11 +45,19 @@ ASCII = Glyphs(
 
 def of_terminal() -> Glyphs:
     """Those that the terminal's character set has, by the locale."""
+    if _was_c():
+        return ASCII
     try:
         name = codecs.lookup(locale.getencoding()).name
     except LookupError:
         name = "ascii"
     return UNICODE if name.startswith("utf") else ASCII
+
+
+def _was_c() -> bool:
+    """The person said C. Python makes C.UTF-8 of that before anybody can look (PEP 538)."""
+    said = os.environ.get("LC_ALL") or os.environ.get("LANG", "")
+    return said in ("C", "POSIX") and os.environ.get("LC_CTYPE", "C.UTF-8") == "C.UTF-8"
 
 
 def spark(values: tuple[int, ...], width: int, glyphs: Glyphs) -> str:

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from odctl.cli.app import invocation
-from odctl.cli.context import Invocation
-from odctl.client.child import Child
+from odctl.cli.opening import show_dashboard
 from odctl.client.errors import UsageError
 from odctl.dashboard.terminal import unfit
 
@@ -37,21 +36,3 @@ def top(
     if problem:
         raise UsageError(problem, hint="a list that keeps itself current: odctl ls -w")
     raise typer.Exit(show_dashboard(own, pane=screen, filter=filter_, read_only=read_only, mouse=not no_mouse))
-
-
-def show_dashboard(
-    own: Invocation, *, pane: str = "jobs", filter: str = "", read_only: bool = False, mouse: bool = True
-) -> int:
-    """On this terminal, until the person leaves it. The exit code."""
-    choice = own.choice
-    # it imports the protocol while this process imports Textual
-    child = Child()
-    from odctl.client.bridge import Bridge
-
-    bridge = Bridge(child)
-    bridge.open_ahead(choice, own.timeout)
-    from odctl.dashboard.launch import open_dashboard
-
-    return open_dashboard(
-        bridge, choice, timeout=own.timeout, pane=pane, filter=filter, read_only=read_only, mouse=mouse
-    )

@@ -14,6 +14,8 @@ class Pane(Container):
     """One of the screens. It is told of every new state while it is shown."""
 
     TITLE: ClassVar[str] = ""
+    can_focus = True
+    """While it has nothing to list, its keys are its own."""
 
     @property
     def dashboard(self) -> Dashboard:

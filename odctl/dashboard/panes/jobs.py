@@ -73,7 +73,7 @@ class JobsPane(JobActions, Taking, Pane):
             yield self.listed
 
     def entered(self) -> None:
-        self.table.focus()
+        (self.table if self.table.display else self).focus()
         self._want()
         # the list first: the details are not part of the first picture
         self.call_after_refresh(self._place_details)
@@ -167,8 +167,17 @@ class JobsPane(JobActions, Taking, Pane):
             self.listed.border_title = Content(title)
         nothing = self._nothing(state)
         self._say("empty", nothing, after=self.table)
-        show(self.table, not nothing)
+        self._show_list(not nothing)
         self._say("filter-error", "" if state.refused is None else self._refusal(state))
+
+    def _show_list(self, shown: bool) -> None:
+        """What is hidden loses the focus: the pane takes it, or its keys would do nothing, and gives it back."""
+        if self.table.display == shown:
+            return
+        focused = self.screen.focused
+        self.table.display = shown
+        if focused in (None, self, self.table):
+            (self.table if shown else self).focus()
 
     def _say(self, name: str, text: str, *, after: Widget | None = None) -> None:
         """A part that is there only while it has something to say; most never have."""
