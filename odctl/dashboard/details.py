@@ -172,20 +172,20 @@ class Details(Container):
             self.detail = found[0]
             self._draw()
 
-    async def _ask_files(self, number: int) -> None:
-        """All pages when none is known, else those on the screen."""
+    async def _ask_files(self, number: int, *, every: bool = False) -> None:
+        """All pages while some are not known, or when `every` one may have changed; else that on the screen."""
         client = self.dashboard.client
         if client is None:
             return
         files = self.files
-        if files.files and len(files.files) >= files.total:
+        if not every and files.files and len(files.files) >= files.total:
             seen = [line.file.index for at in files.rows if at < files.count and (line := files.lines[at]).file]
             order = list(files.files)
             offset = order.index(seen[0]) if seen else 0
             page, total = await client.files.page(str(number), offset, PAGE)
             self._put(number, page, total)
             return
-        offset = len(files.files)
+        offset = 0 if every else len(files.files)
         while True:
             page, total = await client.files.page(str(number), offset, PAGE)
             if not self._put(number, page, total) or not page:
@@ -377,17 +377,16 @@ class Details(Container):
         def then(answer: tuple[list[File], int]) -> None:
             self._put(number, *answer)
             if len(event.indices) > PAGE:
-                self.files.files.clear()
-                self.files.lines.clear()
-                self._start("files", self._ask_files(number))
+                self._stop("files")
+                self._start("files", self._ask_files(number, every=True))
             self._asked = None
 
         self.dashboard.carry_out("select", work, then)
 
     def on_click(self, event: events.Click) -> None:
-        if event.y != 1:
+        if event.widget is None or event.widget.id != "tabs":
             return
-        at = 1
+        at = 0
         for number, title in enumerate(self.titles()):
             if at <= event.x < at + len(title) + 2:
                 self.open(number)

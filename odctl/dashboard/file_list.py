@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -83,7 +83,7 @@ class FileList(LineList):
     @property
     def file(self) -> File | None:
         """That under the cursor."""
-        return self.lines[self.cursor].file if self.cursor < len(self.lines) else None
+        return self._now(self.lines[self.cursor]) if self.cursor < len(self.lines) else None
 
     def clear_files(self) -> None:
         self.files, self.lines, self.cursor, self.total = {}, [], 0, 0
@@ -103,13 +103,11 @@ class FileList(LineList):
             added = tree(shown) if not self.lines else self._after(shown)
             self.lines += added
             self.measure()
-        else:
-            known = {file.index: file for file in changed}
-            for at in range(max(0, self.rows.start - len(files)), min(len(self.lines), self.rows.stop + len(files))):
-                line = self.lines[at]
-                if line.file is not None and line.file.index in known:
-                    self.lines[at] = replace(line, file=known[line.file.index])
         self.refresh()
+
+    def _now(self, line: Row) -> File | None:
+        """The file of a line as it was told last."""
+        return None if line.file is None else self.files.get(line.file.index, line.file)
 
     def _after(self, files: Sequence[File]) -> list[Row]:
         """The lines of these files below those that are there."""
@@ -153,7 +151,7 @@ class FileList(LineList):
             base = base + self._style("cursor" if self.has_focus else "cursor-blurred")
         line = self.lines[row]
         indent = " " * min(INDENT * line.depth, max(0, width - 30))
-        file = line.file
+        file = self._now(line)
         if file is None:
             return Strip([Segment(fitted(f"     {indent}{line.text}", width, self.glyphs.more), base)])
         box = "[x]" if file.selected else "[ ]"
@@ -171,11 +169,12 @@ class FileList(LineList):
         line = self.lines[self.cursor] if self.cursor < len(self.lines) else None
         if line is None:
             return
-        below = [line.file] if line.file is not None else self._below(self.cursor)
+        here = self._now(line)
+        below = [here] if here is not None else self._below(self.cursor)
         if below:
             wanted = not all(file.selected for file in below)
             self.post_message(self.Chosen(tuple(file.index for file in below), wanted))
-            if line.file is not None:
+            if here is not None:
                 self.move_to(self.cursor + 1)
 
     def _below(self, row: int) -> list[File]:
@@ -184,13 +183,14 @@ class FileList(LineList):
         for line in self.lines[row + 1 :]:
             if line.depth <= self.lines[row].depth:
                 break
-            if line.file is not None:
-                found.append(line.file)
+            file = self._now(line)
+            if file is not None:
+                found.append(file)
         return found
 
     def action_every(self) -> None:
         """All that are shown; when they all are selected already, none but those that are not shown."""
-        shown = [line.file for line in self.lines if line.file is not None]
+        shown = [file for line in self.lines if (file := self._now(line)) is not None]
         if shown:
             wanted = not all(file.selected for file in shown)
             self.post_message(self.Chosen(tuple(file.index for file in shown), wanted))

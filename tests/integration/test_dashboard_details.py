@@ -92,6 +92,8 @@ async def test_log_and_peers_have_their_tabs(served: Desk) -> None:
         await until(lambda: "no peer is connected" in text(app))
         await pilot.press("right", "right")
         assert details(app).tab == TABS[0]
+        await pilot.click("#tabs", offset=(12, 0))
+        assert details(app).tab == "Files"
 
 
 async def test_plus_and_underscore_go_round_and_are_kept(served: Desk, tmp_path: Path) -> None:
@@ -178,6 +180,12 @@ def test_an_edit_names_only_what_changes() -> None:
     assert edit((1, 2, 3, 4, 5), files, wanted=True) == "all"
 
 
-def test_a_page_that_is_told_again_changes_what_it_says() -> None:
+def test_what_is_told_again_is_shown_as_told_last_wherever_it_stands() -> None:
     listed = FileList(UNICODE)
-    assert listed.file is None
+    listed.refresh = lambda *a, **k: listed  # type: ignore[method-assign]
+    listed.measure = lambda: None  # type: ignore[method-assign]
+    listed.put([a_file(index, f"{index}") for index in range(1, 4)], 3)
+    listed.put([a_file(3, "3", selected=False)], 3)
+    listed.cursor = 2
+    assert listed.file is not None
+    assert not listed.file.selected
