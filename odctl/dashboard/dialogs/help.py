@@ -22,6 +22,8 @@ name~linux             a part of the name, in any case;  name~/^a.*b$/ a regular
 size>1G rate_down>1M   sizes and speeds;  age<2d  progress<50
 tag=tv user=maya       whose they are, and how they are tagged
 a b   a|b   !a   ( )   and, or, not, groups         more: odctl help filters"""
+WIDTH = 32
+"""Of a key with its words."""
 SHOWN = {"question_mark": "?", "colon": ":", "slash": "/", "asterisk": "*", "backslash": "\\", "space": "space",
          "exclamation_mark": "!", "left_square_bracket": "[", "right_square_bracket": "]", "plus": "+",
          "underscore": "_"}  # fmt: skip
@@ -61,14 +63,15 @@ class Help(Dialog[None]):
         for group, key, words in self.keys:
             groups.setdefault(group, []).append((key, words))
         text = Text()
+        beside = max(1, (int(self.app.size.width * 0.96) - 8) // WIDTH)
         order = [*GROUPS, *(group for group in groups if group not in GROUPS)]
         for group in order:
             if group not in groups:
                 continue
             text.append(f"{GROUPS.get(group, group.capitalize())}\n", "bold")
             rows = groups[group]
-            for at in range(0, len(rows), 3):
-                for key, words in rows[at : at + 3]:
+            for at in range(0, len(rows), beside):
+                for key, words in rows[at : at + beside]:
                     text.append(f"  {key:>10}", "bold")
                     text.append(f"  {words:<18}")
                 text.append("\n")
