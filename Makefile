@@ -11,7 +11,7 @@ TEST_ARGS ?=
 export RUN_URL := $(value URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test lint types imports bench proto migrate-up migrate-down docs setup clean
+.PHONY: help run dev test test-browser pictures lint types imports bench proto migrate-up migrate-down docs setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,13 @@ dev: $(VENV)/.dev  ## as run, with debug logs, started again whenever the code c
 test: lint types imports  ## everything that has to hold
 	@tools/programs.sh --required
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadgroup $(TEST_ARGS)
+
+test-browser: $(VENV)/.dev  ## odctl web in Chromium, and the dashboard in tmux; says what to install
+	$(BIN)/pytest -o addopts='--strict-markers --strict-config -ra -p no:schemathesis' tests/browser
+
+pictures: $(VENV)/.dev  ## draw docs/pictures from the running dashboard
+	@tools/programs.sh --required
+	$(BIN)/python -m tools.pictures
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
