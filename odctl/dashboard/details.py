@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.text import Text
@@ -126,7 +127,7 @@ class Details(Container):
         if job is None or not self.shown:
             return
         if job.state == "active":
-            self.rates.append(job.rate_down)
+            self.rates.append(self._whole(job).rate_down)
         changed, live = job != self._asked, self.tab == "Peers" and job.state == "active"
         if changed or live:
             self._asked = job
@@ -282,12 +283,21 @@ class Details(Container):
 
     def _overview(self, job: Job) -> Text:
         told = self.detail
-        extra = None
-        if told is not None and told.job is not None and told.job.id == job.id:
-            extra = told.extra
-            if told.job.rev >= job.rev:
-                job = told.job  # the list knows only what it shows
-        return overview.overview(job, extra, tuple(self.rates), self.dashboard.glyphs)
+        same = told is not None and told.job is not None and told.job.id == job.id
+        extra = told.extra if told is not None and same else None
+        return overview.overview(self._whole(job), extra, tuple(self.rates), self.dashboard.glyphs)
+
+    def _whole(self, job: Job) -> Job:
+        """All that was told of it, with what the list, which knows only what it shows, knows better."""
+        whole = None if self.detail is None else self.detail.job
+        if whole is None or whole.id != job.id:
+            return job
+        if whole.rev >= job.rev:
+            return whole
+        return replace(
+            whole, state=job.state, hold=job.hold, reason=job.reason, error=job.error, engine_state=job.engine_state,
+            progress=job.progress, size=job.size, position=job.position, rev=job.rev,
+        )  # fmt: skip
 
     # Keys
 
