@@ -47,10 +47,9 @@ async def test_a_wide_screen_shows_everything_of_the_job(served: Desk) -> None:
     await served.home.until_state(job, JobState.ACTIVE)
     async with dashboard(served.path) as (app, pilot):
         await until_state(app, pilot, lambda state: state.job is not None)
-        await until(lambda: "why node" in text(app), what="what only the daemon tells")
-        said = text(app)
-        for wanted in ("film", "simulated → here", "tv", "by admin", "12 (12 selected)", "rate=1024"):
-            assert wanted in said, wanted
+        # the screen has the new text a moment before it has the new height
+        for wanted in ("why node", "film", "simulated → here", "tv", "by admin", "12 (12 selected)", "rate=1024"):
+            await until(lambda wanted=wanted: wanted in text(app), what=wanted)  # type: ignore[misc]
 
 
 async def test_a_failure_says_why_and_what_to_do(served: Desk) -> None:
