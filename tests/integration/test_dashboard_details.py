@@ -49,7 +49,7 @@ async def test_a_wide_screen_shows_everything_of_the_job(served: Desk) -> None:
         await until_state(app, pilot, lambda state: state.job is not None)
         # the screen has the new text a moment before it has the new height
         for wanted in ("why node", "film", "simulated → here", "tv", "by admin", "12 (12 selected)", "rate=1024"):
-            await until(lambda wanted=wanted: wanted in text(app), what=wanted)  # type: ignore[misc]
+            await until(lambda wanted=wanted: wanted in text(app), what=wanted)
 
 
 async def test_a_failure_says_why_and_what_to_do(served: Desk) -> None:
