@@ -46,8 +46,8 @@ STDIN = {("users", "passwd"): b"correct horse\n", ("login",): b"correct horse\n"
 ACTS = {("daemon", "stop"), ("play",)}
 """Would end, or start, something else."""
 WITHOUT_DAEMON = {*(("context", verb) for verb in ("ls", "show", "use", "add", "rm", "rename")),
-                  ("completion",), ("top",), ("help",), ("version",), ("doctor",), ("logout",), ("daemon", "start"),
-                  ("daemon", "restart"), ("daemon", "stop"), ("daemon", "run")}  # fmt: skip
+                  ("completion",), ("top",), ("web",), ("help",), ("version",), ("doctor",), ("logout",),
+                  ("daemon", "start"), ("daemon", "restart"), ("daemon", "stop"), ("daemon", "run")}  # fmt: skip
 
 
 def line_of(path: tuple[str, ...]) -> list[str]:

@@ -95,6 +95,10 @@ class Terminal:
         """Text, or names of KEYS."""
         os.write(self._ours, "".join(KEYS.get(key, key) for key in keys).encode())
 
+    def wipe(self) -> None:
+        """An empty screen: what is on it after this came after it."""
+        self._screen.reset()
+
     def resize(self, columns: int, lines: int) -> None:
         self._screen.resize(lines, columns)
         self._sized(columns, lines)

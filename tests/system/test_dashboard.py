@@ -72,6 +72,7 @@ async def test_a_download_is_watched_filtered_and_marked_through_a_crash_of_the_
         assert "Downloads keep running" in terminal.text
         assert (await daemon.job(1))["state"] == "active"
 
+        terminal.wipe()
         await terminal.run(environment={**daemon.environment, **TERMINAL}, cwd=daemon.folder)
         await terminal.shows("film.mkv")
         before = terminal.raw.count(b"keep running")
@@ -140,3 +141,12 @@ async def test_where_it_cannot_be_drawn_it_says_so(environment: dict[str, str], 
             assert said in terminal.text.replace("\n", "") or said.encode() in terminal.raw
             assert b"Usage: odctl" in terminal.raw
             assert terminal.restored
+
+
+@pytest.mark.parametrize("typed", ["q", "qqq"])
+async def test_left_before_it_was_drawn(environment: dict[str, str], tmp_path: Path, typed: str) -> None:
+    async with Terminal() as terminal:
+        await terminal.run(environment={**environment, "ODCTL_HOST": "unix:///nonexistent/c.sock"}, cwd=tmp_path)
+        terminal.type(typed)
+        assert await terminal.ended() == 0, terminal.text
+        assert terminal.restored

@@ -89,10 +89,11 @@ class JobsPane(JobActions, Taking, Pane):
     def _place_details(self) -> None:
         mode = self._mode()
         if self.details is None:
-            if not mode:
-                return
+            beside = self.query_one(Horizontal)
+            if not mode or not beside.is_attached:
+                return  # or the dashboard is left before it was drawn
             self.details = Details(self.dashboard)
-            self.query_one(Horizontal).mount(self.details)
+            beside.mount(self.details)
         show(self.details, mode > 0)
         show(self.listed, mode < 2)
         self.details.set_class(mode == 2, "alone")
