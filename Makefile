@@ -11,7 +11,7 @@ TEST_ARGS ?=
 export RUN_URL := $(value URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser pictures lint types imports bench proto migrate-up migrate-down docs setup clean
+.PHONY: help run dev test test-browser pictures snapshots lint types imports bench proto migrate-up migrate-down docs setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test-browser: $(VENV)/.dev  ## odctl web in Chromium, and the dashboard in tmux;
 pictures: $(VENV)/.dev  ## draw docs/pictures from the running dashboard
 	@tools/programs.sh --required
 	$(BIN)/python -m tools.pictures
+
+snapshots: $(VENV)/.dev  ## renew how tests expect the dashboard to look; then look at the difference
+	SNAPSHOTS=renew $(BIN)/pytest -q tests/integration/test_dashboard_snapshots.py
 
 lint: $(VENV)/.dev  ## ruff
 	$(BIN)/ruff check .
