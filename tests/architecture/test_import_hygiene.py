@@ -29,10 +29,18 @@ with suppress(SystemExit):
 """
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["ls", "--help"], ["completion", "bash"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], ["ls", "--help"], ["top", "--help"], ["web", "--help"], ["completion", "bash"]],
+)
 def test_odctl_starts_without_the_daemon_and_the_dashboard(arguments: list[str]) -> None:
     found = modules_after(run_and_list("odctl.__main__", *arguments))
     assert not {name for name in found if name.partition(".")[0] in HEAVY}
+
+
+def test_the_server_of_odctl_web_draws_nothing_itself() -> None:
+    found = {name.partition(".")[0] for name in modules_after("import odctl.web.server")}
+    assert not found & {"textual", "grpclib", "betterproto2", "oddaemon", "textual_serve"}
 
 
 def test_odctl_version_needs_no_framework() -> None:
