@@ -7,6 +7,7 @@ import hashlib
 import random
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -384,14 +385,13 @@ async def test_the_limit_of_a_node_holds_over_all_users(tmp_path: Path) -> None:
 
 
 async def test_users_are_served_in_turn(tmp_path: Path) -> None:
-    async with house(tmp_path, per_user=1, per_node=1) as home:
+    async with house(tmp_path, per_user=1, per_node=1, queue_paused=True) as home:
         maya = await home.user("maya")
         options = {"size": "1000", "rate": "10000"}
-        greedy = [await home.add(f"{URL}{n}", options=options, paused=True) for n in range(12)]
-        late = await home.add(f"{URL}-late", maya, options=options, paused=True)
-        for view in greedy:
-            await home.core.downloads.resume(home.admin, view.job.id)
-        await home.core.downloads.resume(maya, late.job.id)
+        greedy = [await home.add(f"{URL}{n}", options=options) for n in range(12)]
+        late = await home.add(f"{URL}-late", maya, options=options)
+        home.limits = replace(home.limits, queue_paused=False)
+        home.core.reconciler.wake()
         await home.until_state(late, DONE)
         done = [job for view in greedy if (job := await home.job(view)) is not None and job.state is DONE]
         assert len(done) <= 6
@@ -404,8 +404,8 @@ async def test_retries_wait_longer_each_time_and_as_long_as_the_origin_asks(tmp_
         began = loop.time()
         await home.until_state(await home.add(URL, options=options), FAILED)
         assert loop.time() - began > 0.1 + 0.2 + 0.4 + 0.8
-        patient = await home.add(URL + "2", options=options | {"retry-after": "2", "fail-times": "1"})
         began = loop.time()
+        patient = await home.add(URL + "2", options=options | {"retry-after": "2", "fail-times": "1"})
         await home.until_state(patient, DONE)
         assert loop.time() - began > 1.9
 

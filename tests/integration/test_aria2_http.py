@@ -679,7 +679,7 @@ async def test_descriptors_do_not_leak(bench: Bench, origin: Origin) -> None:
 
 async def test_a_probe_tells_name_size_and_type(bench: Bench, origin: Origin) -> None:
     origin.page("/x", BODY, content_type="video/mp4", headers={"Content-Disposition": 'inline; filename="a.mp4"'})
-    found = await bench.engine.probe(parse_source(origin.url("/x")), {}, torrent=None, deadline=Seconds(5))
+    found = await bench.engine.probe(parse_source(origin.url("/x")), {}, torrent=None, deadline=Seconds(60))
     assert (found.name, found.size, found.files[0].content_type) == ("a.mp4", len(BODY), "video/mp4")
     assert origin.pages["/x"].sent == 0
 
@@ -721,10 +721,10 @@ async def test_the_kind_of_a_url_is_told(bench: Bench, origin: Origin) -> None:
     for path, kind in (("/page", "text/html"), ("/file", "video/mp4")):
         # options of the other engine, which it may turn out to be for
         options = {"format": "best", "subtitles": "en", "header": "X-A: b"}
-        found = await bench.engine.sniff(parse_source(origin.url(path)), options, deadline=Seconds(5))
+        found = await bench.engine.sniff(parse_source(origin.url(path)), options, deadline=Seconds(60))
         assert (found.content_type, found.size) == (kind, len(origin.pages[path].version.body))
     with pytest.raises(EngineFailed) as caught:
-        await bench.engine.sniff(parse_source(origin.url("/gone")), {}, deadline=Seconds(5))
+        await bench.engine.sniff(parse_source(origin.url("/gone")), {}, deadline=Seconds(60))
     failure = failure_of(caught.value)
     assert failure is not None
     assert failure.code is FailureCode.ORIGIN_GONE

@@ -475,7 +475,7 @@ async def test_a_probe_of_what_is_being_downloaded_answers_at_once(
     request = bench.request(torrent)
     await bench.engine.add(request)
     await bench.bytes_came(request, 1)
-    found = await bench.engine.probe(parse_source(torrent.magnet), {}, torrent=None, deadline=Seconds(5))
+    found = await bench.engine.probe(parse_source(torrent.magnet), {}, torrent=None, deadline=Seconds(60))
     assert len(found.files) == 4
 
 

@@ -48,7 +48,9 @@ async def supervisor(clock: FastClock) -> AsyncIterator[ProcessSupervisor]:
 class Probe:
     """A child in Python that touches a file when it is ready."""
 
-    def __init__(self, tmp_path: Path, body: str, *, name: str = "probe", ready_timeout: float = 10) -> None:
+    def __init__(
+        self, tmp_path: Path, body: str, *, name: str = "probe", ready_timeout: float = 10, grace: float = 0.5
+    ) -> None:
         self.flag = tmp_path / f"{name}.ready"
         self.starts = 0
         self.well = True
@@ -61,7 +63,7 @@ class Probe:
             ready_interval=Seconds(0.02),
             ready_timeout=Seconds(ready_timeout),
             health_interval=Seconds(0.05),
-            stop_grace=Seconds(0.5),
+            stop_grace=Seconds(grace),
             environment={"EXTRA": "given"},
         )
 
@@ -176,7 +178,7 @@ async def test_stop_all_goes_backwards(supervisor: ProcessSupervisor, tmp_path: 
         "signal.signal(signal.SIGTERM, bye)\n"
     )
     for name in "abc":
-        await supervisor.start(Probe(tmp_path, body + READY + SLEEP, name=name).spec)
+        await supervisor.start(Probe(tmp_path, body + READY + SLEEP, name=name, grace=60).spec)
     await supervisor.stop_all()
     assert log.read_text().replace("-c", "") == "cba"
 
