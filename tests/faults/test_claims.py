@@ -7,6 +7,7 @@ import itertools
 import random
 from collections import Counter, defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -490,10 +491,15 @@ async def test_a_stalled_engine_answer_holds_up_no_add(tmp_path: Path) -> None:
 
 
 async def test_a_retry_that_brings_nothing_new_of_a_failed_one_shares_the_download(tmp_path: Path) -> None:
-    async with house(tmp_path, retry_wait=Seconds(0.05)) as home:
+    async with house(tmp_path, retry_wait=Seconds(0.05), queue_paused=True) as home:
         maya = await home.user("maya")
         options = {"size": "5000", "fail-code": "ORIGIN_GONE", "fail-times": "1"}
         mine, theirs = await home.add(URL, options=options), await home.add(URL, maya, options=options)
+        # both wait for the one download that fails: joining it later would be a retry
+        for view in (mine, theirs):
+            await home.until_job(lambda job: job.entry_id is not None, view)
+        home.limits = replace(home.limits, queue_paused=False)
+        home.core.reconciler.wake()
         await home.until_state(mine, FAILED)
         await home.until_state(theirs, FAILED)
         await home.core.downloads.retry(maya, theirs.job.id)
