@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,12 +64,18 @@ def load(environ: Mapping[str, str] | None = None) -> Contexts:
     """Raises OdctlError for a file that cannot be read or understood; nothing in it is guessed."""
     path = path_of(environ)
     try:
-        told = tomllib.loads(path.read_text())
+        written = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
         return Contexts()
     except OSError as error:
         raise OdctlError(f"cannot read {path}: {error.strerror}", code="IO") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise _wrong(path, str(error)) from error
+    import tomllib  # every start of odctl would pay for it, and most people have no such file
+
+    try:
+        told = tomllib.loads(written)
+    except tomllib.TOMLDecodeError as error:
         raise _wrong(path, str(error)) from error
     current, tables = told.get("current", ""), told.get("contexts", {})
     if not isinstance(current, str):

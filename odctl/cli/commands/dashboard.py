@@ -12,7 +12,8 @@ from odctl.cli.opening import show_dashboard
 from odctl.client.errors import UsageError
 from odctl.dashboard.terminal import unfit
 
-PANES = ("jobs", "nodes", "cache", "activity", "users", "settings")
+PANES = ("jobs",)
+"""Those of odctl.dashboard.app, which is not imported for a help text."""
 
 
 def top(
