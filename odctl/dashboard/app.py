@@ -230,19 +230,19 @@ class DashboardApp(App[int]):
             self.say("connected again" if before.connection.heard_at else "connected")
 
     def draw(self) -> None:
-        if not self._drawable:
-            return
+        base = self.screen_stack[0] if self._drawable and self.screen_stack else None
+        if base is None or not base.query(TopBar):
+            return  # it is not there yet, or is being taken down
         state, now = self.state, self.clock()
         with self.batch_update():
-            base = self.screen_stack[0]
             current = (base.query_one("#panes", ContentSwitcher).current or "").removeprefix("pane-")
             base.query_one(TopBar).show(state, self.panes(), current)
             base.query_one(Banner).show(state, now)
             base.query_one(f"#pane-{current}", Pane).show(state)
 
     def _tick(self) -> None:
-        if self._drawable:
-            self.screen_stack[0].query_one(Banner).show(self.state, self.clock())
+        for banner in self.screen_stack[0].query(Banner) if self._drawable and self.screen_stack else ():
+            banner.show(self.state, self.clock())
 
     def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:
         """The list is told for these rows from here on."""

@@ -131,9 +131,10 @@ async def test_star_marks_all_that_the_filter_finds(served: Desk) -> None:
 
 
 async def test_priority_and_tags_are_set(served: Desk) -> None:
-    await three(served)
+    jobs = await three(served)
     async with dashboard(served.path) as (app, pilot):
         await until_state(app, pilot, lambda state: state.total == 3)
+        aimed = next(view for view in jobs if view.job.number == app.state.number)
         await pilot.press("P")
         await opened(app, pilot, Ask)
         await pilot.press("ctrl+u", *"nonsense", "enter")
@@ -145,10 +146,13 @@ async def test_priority_and_tags_are_set(served: Desk) -> None:
         await opened(app, pilot, Ask)
         await pilot.press(*"tv", "space", *"new", "enter")
         await until(lambda: not isinstance(app.screen, Dialog))
-        await until_state(app, pilot, lambda state: state.job is not None and state.job.tags != ())
-        job = app.state.job
-        assert job is not None
-        assert (job.priority, set(job.tags)) == (10, {"tv", "new"})
+        # the list is not told of what none of its columns shows: the daemon is asked
+
+        async def changed() -> bool:
+            job = await served.home.job(aimed)
+            return job is not None and (job.priority, set(job.tags)) == (10, {"tv", "new"})
+
+        await until(changed)
 
 
 async def test_who_only_looks_changes_nothing(served: Desk) -> None:
