@@ -20,8 +20,9 @@ from textual.pilot import Pilot
 
 from odctl.client.daemon import DaemonClient
 from odctl.client.endpoints import Choice
-from odctl.dashboard.app import DashboardApp, Options
+from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.glyphs import UNICODE
+from odctl.dashboard.options import Options
 from tests.support import torrents
 from tests.support.daemons import Daemon
 from tests.support.media_site import add_media, add_page

@@ -319,7 +319,7 @@ def engine(message: common.Engine) -> dict[str, Any]:
 
 
 def node(message: common.Node) -> dict[str, Any]:
-    names = ("name", "version", "ok", "active", "limit")
+    names = ("name", "version", "ok", "active", "limit", "message")
     return {
         "id": message.id,
         "role": message.role,

@@ -6,9 +6,8 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from importlib import import_module
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import events
@@ -26,12 +25,14 @@ from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import Banner
 from odctl.dashboard.columns import fields_of, layout
 from odctl.dashboard.desk import CHANGES
-from odctl.dashboard.feed import Feed, Wanted
-from odctl.dashboard.glyphs import ASCII, Glyphs, of_terminal
+from odctl.dashboard.feed import Feed, Wanted, Work
+from odctl.dashboard.glyphs import ASCII, Glyphs
 from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
+from odctl.dashboard.options import Options
 from odctl.dashboard.panes.base import Pane
 from odctl.dashboard.panes.jobs import JobsPane
+from odctl.dashboard.screens import SCREENS
 from odctl.dashboard.state import Phase, State, reduce
 from odctl.dashboard.top_bar import TopBar
 from odctl.text import clean
@@ -47,30 +48,7 @@ FIRST_ROWS, FIRST_COLUMNS = 80, 1000
 """Asked for before the size of the screen is known."""
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
-PANES: tuple[tuple[str, str, str, bool], ...] = (
-    ("jobs", "Downloads", "odctl.dashboard.panes.jobs:JobsPane", False),
-)
-"""Id, title, where it is, whether only admins see it; their keys are 1 and up."""
 
-
-@dataclass(slots=True, kw_only=True)
-class Options:
-    """What the dashboard is started with."""
-
-    pane: str = "jobs"
-    filter: str = ""
-    read_only: bool = False
-    context: str = ""
-    """Its name, where it has one."""
-    remote: bool = False
-    """The person is at the other end of a line."""
-    preferences: Path | None = None
-    """None: nothing is kept."""
-    glyphs: Glyphs = field(default_factory=of_terminal)
-    starter: tuple[str, ...] = ()
-    """The command that starts a daemon where none runs."""
-    reach: Callable[[str], Callable[[], DaemonClient]] | None = None
-    """Makes what makes a client for another address. Raises OdctlError for one that is none."""
 
 
 class DashboardApp(App[int]):
@@ -110,6 +88,7 @@ class DashboardApp(App[int]):
         self._wanted: Wanted | None = None
         self._ascii = AsciiOnly()
         self._history: History | None = None
+        self._first_pane = self.options.pane if self.options.pane != "jobs" else ""
         self._drawable = False
         """There is something to draw on."""
 
@@ -178,8 +157,7 @@ class DashboardApp(App[int]):
         self.set_interval(TICK_SECONDS, self._tick)
         self.pane.entered()
         self.draw()
-        if self.options.pane != "jobs":
-            await self.switch(self.options.pane)
+        await self.switch(self.options.pane)
         if self._complaint:
             self.say(self._complaint, severity="warning")
 
@@ -196,7 +174,7 @@ class DashboardApp(App[int]):
 
     def panes(self) -> list[tuple[str, str]]:
         """Ids and titles of the screens that this person has."""
-        return [(pane, title) for pane, title, _, admins in PANES if not admins or self.state.admin]
+        return [(screen.id, screen.title) for screen in SCREENS if not screen.admins or self.state.admin]
 
     async def switch(self, pane: str) -> None:
         """Shows another screen, which is made when it is first shown."""
@@ -207,9 +185,7 @@ class DashboardApp(App[int]):
         try:
             switcher.query_one(f"#{name}")
         except NoMatches:
-            where = next(where for known, _, where, _ in PANES if known == pane)
-            module, _, kind = where.partition(":")
-            await switcher.mount(getattr(import_module(module), kind)(id=name))
+            await switcher.mount(next(screen for screen in SCREENS if screen.id == pane).pane())
         self.pane.left()
         switcher.current = name
         self.pane.entered()
@@ -226,8 +202,20 @@ class DashboardApp(App[int]):
             self._speak(message, before)
 
     def _speak(self, message: Message, before: State) -> None:
+        if isinstance(message, m.Connected):
+            self.call_later(self._allowed_screen)
         if isinstance(message, m.Connected) and before.connection.phase is Phase.LOST:
             self.say("connected again" if before.connection.heard_at else "connected")
+
+    async def _allowed_screen(self) -> None:
+        """The one that was asked for at the start, if it is one for admins; none that this daemon does not allow."""
+        self.refresh_bindings()
+        wanted, self._first_pane = self._first_pane, ""
+        current = (self.pane.id or "").removeprefix("pane-")
+        if wanted in dict(self.panes()):
+            await self.switch(wanted)
+        elif current not in dict(self.panes()):
+            await self.switch("jobs")
 
     def draw(self) -> None:
         base = self.screen_stack[0] if self._drawable and self.screen_stack else None
@@ -251,6 +239,10 @@ class DashboardApp(App[int]):
         )
         self.feed.want(self._wanted)
 
+    def attend(self, name: str, work: Work | None) -> None:
+        """From here on `work` runs over every connection; None: nothing does."""
+        self.feed.attend(name, work)
+
     def ask(self, query: Query) -> None:
         """Another list."""
         self.tell(m.Asked(query=query))
@@ -272,7 +264,7 @@ class DashboardApp(App[int]):
         """Does `work` beside everything else and gives its answer to `then`; says so when it fails."""
         client = self.feed.client
         if client is None:
-            self.say(f"{what}: offline, nothing was changed – again when the daemon is there", severity="error")
+            self.complain(what, OdctlError("offline, nothing was changed", hint="again when the daemon is there"))
             return
 
         async def run() -> None:
@@ -288,6 +280,7 @@ class DashboardApp(App[int]):
 
     def complain(self, what: str, error: OdctlError) -> None:
         hint = f" – {error.hint}" if error.hint else ""
+        self.tell(m.Failed(what=what, error=error, at=datetime.now(UTC)))
         self.say(f"{what}: {error.message}{hint}", severity="error")
 
     def say(self, text: str, severity: str = "information") -> None:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from odctl.client.errors import OdctlError
+from odctl.dashboard.feed import Work
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.preferences import Preferences
@@ -58,6 +59,9 @@ class Dashboard(Protocol):
 
     def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:
         """The list is told for these rows from here on."""
+
+    def attend(self, name: str, work: Work | None) -> None:
+        """From here on `work` runs over every connection; None: nothing does."""
 
     def prefer(self, **changes: object) -> None:
         """Keeps what the person likes."""

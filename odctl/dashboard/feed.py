@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from odctl.client.errors import UNREACHABLE, ConnectionLost, OdctlError
 from odctl.client.models import Job
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # it draws in a process that has no gRPC: see odctl.client.bridge
     from odctl.client.daemon import DaemonClient
 
+Work = Callable[["DaemonClient"], Coroutine[Any, Any, None]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 STATUS_SECONDS = 2.0
 SILENCE_SECONDS = 6.0
@@ -46,6 +47,17 @@ class Feed:
         self._wanted: Wanted | None = None
         self._changed = asyncio.Event()
         self._again = asyncio.Event()
+        self._works: dict[str, Work] = {}
+        self._other_works = asyncio.Event()
+
+    def attend(self, name: str, work: Work | None) -> None:
+        """From here on `work` runs over every connection, until another takes its name; None: nothing does. What it
+        raises as unreachable ends the connection."""
+        if work is None:
+            self._works.pop(name, None)
+        else:
+            self._works[name] = work
+        self._other_works.set()
 
     def want(self, wanted: Wanted) -> None:
         """From here on the list is told as this asks for it."""
@@ -102,6 +114,7 @@ class Feed:
                     ("dashboard list", self._list(client)),
                     ("dashboard status", self._status(client)),
                     ("dashboard other daemon", self._again_wanted()),
+                    ("dashboard screens", self._attend(client)),
                 )
             ]
             try:
@@ -126,6 +139,34 @@ class Feed:
                 raise ConnectionLost(f"the daemon did not answer within {SILENCE_SECONDS:g} s") from error
             self._post(m.StatusTold(status=status, at=loop.time()))
             await asyncio.sleep(STATUS_SECONDS)
+
+    async def _attend(self, client: DaemonClient) -> None:
+        """What the screen that is shown asks for."""
+        running: dict[str, tuple[Work, asyncio.Task[None]]] = {}
+        try:
+            while True:
+                self._other_works.clear()
+                for name, (work, task) in list(running.items()):
+                    if self._works.get(name) is not work:
+                        del running[name]
+                        task.cancel()
+                        await asyncio.gather(task, return_exceptions=True)
+                for name, work in self._works.items():
+                    if name not in running:
+                        running[name] = (work, asyncio.create_task(work(client), name=f"dashboard {name}"))
+                other = asyncio.create_task(self._other_works.wait(), name="dashboard other screen")
+                tasks = [task for _, task in running.values() if not task.done()]
+                try:
+                    await asyncio.wait((other, *tasks), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    other.cancel()
+                for task in tasks:
+                    if task.done():
+                        task.result()
+        finally:
+            for _, task in running.values():
+                task.cancel()
+            await asyncio.gather(*(task for _, task in running.values()), return_exceptions=True)
 
     async def _list(self, client: DaemonClient) -> None:
         """The window that is wanted, anew whenever another one is."""

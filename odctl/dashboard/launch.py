@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, cast
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose
 from odctl.dashboard import preferences
-from odctl.dashboard.app import DashboardApp, Options
+from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.glyphs import Glyphs, of_terminal
+from odctl.dashboard.options import Options
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient

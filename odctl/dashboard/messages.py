@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from odctl.client.errors import OdctlError
-from odctl.client.models import Event, Hello, Job
+from odctl.client.models import Hello, Job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,47 @@ class StatusTold:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventsTold:
-    events: tuple[Event, ...]
+class ListTold:
+    """Of one of the other lists, in answer to `query`, the items from `offset` on."""
+
+    list: str
+    query: Query
+    offset: int
+    items: tuple[Any, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRefused:
+    list: str
+    query: Query
+    error: OdctlError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinesTold:
+    """More at the end of a list that grows; `anew`: in the place of what was told before."""
+
+    list: str
+    lines: tuple[Any, ...]
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Stands among the events where some were lost."""
+
+    oldest: int
+    """The oldest one that is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Something that the person asked for."""
+
+    what: str
+    error: OdctlError
+    at: datetime
 
 
 # From the person
@@ -145,7 +185,24 @@ class FollowToggled:
     pass
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListAsked:
+    """Another filter or order of one of the other lists."""
+
+    list: str
+    query: Query
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListMoved:
+    """The cursor of one of the other lists."""
+
+    list: str
+    row: int
+
+
 Message = (
-    Connecting | Connected | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved | StatusTold | EventsTold
+    Connecting | Connected | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved | StatusTold
     | Asked | MovedTo | MarkToggled | RangeMarked | AllMarked | MarksCleared | FreezeToggled | FollowToggled
+    | ListTold | ListRefused | LinesTold | Failed | ListAsked | ListMoved
 )  # fmt: skip

@@ -13,13 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from odctl.client.errors import OdctlError
-from odctl.client.models import Event, Hello, Job
+from odctl.client.models import Hello, Job
+from odctl.dashboard import listed
 from odctl.dashboard import messages as m
+from odctl.dashboard.listed import Listed, every_list
 from odctl.dashboard.messages import Message, Query
 
 HISTORY = 120
 """Rates that the sparklines remember: one of each status."""
-EVENTS_KEPT = 2000
 
 
 class Phase(StrEnum):
@@ -97,7 +98,8 @@ class State:
     status: Mapping[str, Any] | None = None
     down: tuple[int, ...] = ()
     up: tuple[int, ...] = ()
-    events: tuple[Event, ...] = ()
+    lists: Mapping[str, Listed] = field(default_factory=every_list)
+    """Those of the other screens, by name."""
 
     @property
     def live(self) -> bool:
@@ -139,7 +141,10 @@ def _connected(state: State, message: m.Connected) -> State:
         phase=Phase.LIVE, where=message.where, why=message.why, since=message.at, heard_at=message.at,
         hello=message.hello,
     )  # fmt: skip
-    return replace(state, connection=connection)
+    before = state.connection.where if state.connection.hello is not None else message.where
+    # what another daemon told is none of this one's; what failed stays
+    lists = state.lists if message.where == before else {**every_list(), "failures": state.lists["failures"]}
+    return replace(state, connection=connection, lists=lists)
 
 
 def _lost(state: State, message: m.Lost) -> State:
@@ -210,11 +215,47 @@ def _status(state: State, message: m.StatusTold) -> State:
         status=message.status,
         down=(*state.down, int(rates.get("down") or 0))[-HISTORY:],
         up=(*state.up, int(rates.get("up") or 0))[-HISTORY:],
+        lists={**state.lists, "nodes": listed.nodes(state.lists["nodes"], message.status.get("nodes") or ())},
     )
 
 
-def _events(state: State, message: m.EventsTold) -> State:
-    return replace(state, events=(*state.events, *message.events)[-EVENTS_KEPT:])
+def _list(state: State, name: str, after: Listed) -> State:
+    return replace(state, lists={**state.lists, name: after})
+
+
+def _list_told(state: State, message: m.ListTold) -> State:
+    before = state.lists[message.list]
+    if message.query != before.query:
+        return state  # of a question that is not asked any more
+    return _list(state, message.list, listed.told(before, message.items, message.offset, message.total))
+
+
+def _list_refused(state: State, message: m.ListRefused) -> State:
+    before = state.lists[message.list]
+    if message.query != before.query:
+        return state
+    return _list(state, message.list, replace(before, refused=message.error))
+
+
+def _lines(state: State, message: m.LinesTold) -> State:
+    after = listed.grown(state.lists[message.list], message.lines, anew=message.anew)
+    return _list(state, message.list, replace(after, refused=None))
+
+
+def _failed(state: State, message: m.Failed) -> State:
+    return _list(state, "failures", listed.grown(state.lists["failures"], (message,), anew=False))
+
+
+def _list_asked(state: State, message: m.ListAsked) -> State:
+    return _list(state, message.list, listed.asked(state.lists[message.list], message.query))
+
+
+def _list_moved(state: State, message: m.ListMoved) -> State:
+    before = state.lists[message.list]
+    after = listed.moved(before, message.row)
+    if message.list in listed.GROWING:
+        after = replace(after, tail=after.row >= (after.total or 0) - 1)
+    return _list(state, message.list, after)
 
 
 def _asked(state: State, message: m.Asked) -> State:
@@ -281,7 +322,6 @@ _REDUCERS: Mapping[type, Callable[[State, Any], State]] = {
     m.JobsTold: _jobs,
     m.JobsRemoved: _removed,
     m.StatusTold: _status,
-    m.EventsTold: _events,
     m.Asked: _asked,
     m.MovedTo: _moved,
     m.MarkToggled: _mark,
@@ -290,4 +330,10 @@ _REDUCERS: Mapping[type, Callable[[State, Any], State]] = {
     m.MarksCleared: _clear_marks,
     m.FreezeToggled: _freeze,
     m.FollowToggled: _follow,
+    m.ListTold: _list_told,
+    m.ListRefused: _list_refused,
+    m.LinesTold: _lines,
+    m.Failed: _failed,
+    m.ListAsked: _list_asked,
+    m.ListMoved: _list_moved,
 }

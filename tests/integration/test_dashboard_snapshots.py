@@ -14,8 +14,9 @@ from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError, Unreachable
 from odctl.client.models import Hello, Job, JobError, Reason
 from odctl.dashboard import messages as m
-from odctl.dashboard.app import DashboardApp, Options
+from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.glyphs import UNICODE
+from odctl.dashboard.options import Options
 from tests.support.snapshots import compare
 
 FOLDER = Path(__file__).with_name("snapshots")

@@ -11,8 +11,9 @@ from textual.pilot import Pilot
 
 from odctl.client.daemon import DaemonClient
 from odctl.client.endpoints import Choice
-from odctl.dashboard.app import DashboardApp, Options
+from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.glyphs import UNICODE
+from odctl.dashboard.options import Options
 from odctl.dashboard.state import State
 from tests.support.wait import until
 
@@ -46,3 +47,13 @@ def shown(app: DashboardApp) -> list[str]:
 
 def text(app: DashboardApp) -> str:
     return "\n".join(shown(app))
+
+
+async def until_shown(app: DashboardApp, *wanted: str) -> None:
+    """Waits until all of these stand on the screen."""
+
+    def absent() -> list[str]:
+        now = text(app)
+        return [one for one in wanted if one not in now]
+
+    await until(lambda: not absent(), what=f"{wanted} on the screen")
