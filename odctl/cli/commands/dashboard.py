@@ -12,7 +12,7 @@ from odctl.cli.opening import show_dashboard
 from odctl.client.errors import UsageError
 from odctl.dashboard.terminal import unfit
 
-PANES = ("jobs",)
+PANES = ("jobs", "nodes")
 """Those of odctl.dashboard.app, which is not imported for a help text."""
 
 
