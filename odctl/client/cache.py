@@ -21,15 +21,25 @@ class Cache:
         self._admin = calls.admin
 
     async def entries(self, *, where: str = "", sort: str = "", key: str = "") -> list[dict[str, Any]]:
+        """All of them; with a key its generations, with every detail of where the bytes are."""
         found: list[dict[str, Any]] = []
         while True:
-            request = wire.ListCacheRequest(filter=where, sort=sort, key=key, offset=len(found), limit=PAGE)
-            answer: wire.ListCacheResponse = await self._ask(self._control, "list_cache", request)
-            for item in answer.entries:
-                entry = convert.cache_entry(item)
-                found.append({**entry, "replicas": convert.cache_replicas(item)} if key else entry)
-            if not answer.entries or len(found) >= answer.total:
+            page, total = await self.page(where=where, sort=sort, key=key, offset=len(found), limit=PAGE)
+            found += page
+            if not page or len(found) >= total:
                 return found
+
+    async def page(
+        self, *, where: str = "", sort: str = "", key: str = "", offset: int = 0, limit: int = PAGE
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Some of them, and how many there are."""
+        request = wire.ListCacheRequest(filter=where, sort=sort, key=key, offset=offset, limit=limit)
+        answer: wire.ListCacheResponse = await self._ask(self._control, "list_cache", request)
+        found = []
+        for item in answer.entries:
+            entry = convert.cache_entry(item)
+            found.append({**entry, "replicas": convert.cache_replicas(item)} if key else entry)
+        return found, answer.total
 
     async def pin(self, keys: Sequence[str], *, unpin: bool) -> list[dict[str, Any]]:
         answer: wire.ListCacheResponse = await self._ask(

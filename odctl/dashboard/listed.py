@@ -18,6 +18,8 @@ RATES_KEPT = 120
 """Of each node: one of each status."""
 LINES_KEPT = 2000
 """Of what grows at its end."""
+UNKNOWN = ""
+"""The key of what stands in a row that the cursor was moved to before anything was told of it."""
 GROWING = frozenset({"events", "log", "failures"})
 
 
@@ -52,7 +54,7 @@ class Listed:
     """None: nothing was told yet."""
     row: int = 0
     key: str | None = None
-    """Of the item under the cursor."""
+    """Of the item under the cursor; None: it left, and nothing is there until the cursor is moved."""
     fresh: bool = True
     """The next answer is the first one to its question: the cursor goes to its first row."""
     tail: bool = False
@@ -74,7 +76,7 @@ def told(listed: Listed, items: Sequence[Any], offset: int, total: int) -> Liste
     """After an answer of the daemon."""
     places = {listed.key_of(item): offset + at for at, item in enumerate(items)}
     row, key = (0, None) if listed.fresh else (listed.row, listed.key)
-    if key is not None:
+    if key not in (None, UNKNOWN):
         if key in places:
             row = places[key]
         elif offset <= row < offset + max(len(items), 1) or row >= total:
@@ -83,7 +85,7 @@ def told(listed: Listed, items: Sequence[Any], offset: int, total: int) -> Liste
     after = replace(
         listed, items=tuple(items), offset=offset, total=total, row=row, key=key, refused=None, fresh=False
     )
-    return moved(after, row) if listed.fresh or not listed.items else after
+    return moved(after, row) if listed.fresh or not listed.items or key == UNKNOWN else after
 
 
 def moved(listed: Listed, row: int) -> Listed:
@@ -91,7 +93,7 @@ def moved(listed: Listed, row: int) -> Listed:
     last = (listed.total or 1) - 1
     row = max(0, min(row, last))
     found = listed.at(row)
-    return replace(listed, row=row, key=None if found is None else listed.key_of(found))
+    return replace(listed, row=row, key=UNKNOWN if found is None else listed.key_of(found))
 
 
 def grown(listed: Listed, said: Sequence[Any], *, anew: bool) -> Listed:

@@ -13,7 +13,7 @@ from textual import events
 from textual.geometry import Size
 from textual.strip import Strip
 
-from odctl.dashboard.columns import GUTTER, Column, fit
+from odctl.dashboard.columns import Column, fit
 from odctl.dashboard.fitted import fitted
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.line_list import LineList
@@ -67,9 +67,14 @@ class RowList(LineList):
     def measure(self) -> None:
         width = self.scrollable_content_region.width or self.app.size.width
         self.placed = fit(self.columns, width)
-        total = GUTTER + sum(place.width + 1 for place in self.placed)
-        self.virtual_size = Size(max(width, total), self.count)
+        self.virtual_size = Size(width, self.count)
         self.post_message(self.LaidOut())
+
+    def reveal(self, row: int) -> None:
+        super().reveal(row)
+        if row not in self.rows and row < self.count:
+            # a list that was empty until now scrolls only when it was laid out
+            self.call_after_refresh(super().reveal, row)
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
@@ -102,8 +107,7 @@ class RowList(LineList):
                 shown = fitted(text, place.width, self.glyphs.more, right=place.column.right)
                 segments += [Segment(shown, self._style(style)), Segment(" ")]
         strip = Strip(Segment(text, base + style if style else base) for text, style, _ in segments)
-        left = round(self.scroll_x)
-        return strip.crop_extend(left, left + width, base)
+        return strip.crop_extend(0, width, base)
 
     def _nothing_line(self, y: int, width: int) -> Strip:
         lines = [part for line in self.nothing.split("\n") for part in textwrap.wrap(line, max(10, width - 4)) or [""]]

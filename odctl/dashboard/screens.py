@@ -28,5 +28,6 @@ class Screen:
 SCREENS = (
     Screen(id="jobs", title="Downloads", where="jobs:JobsPane"),
     Screen(id="nodes", title="Nodes", where="nodes:NodesPane"),
+    Screen(id="cache", title="Cache", where="cache:CachePane"),
 )
 """Their keys are 1 and up."""

@@ -56,4 +56,12 @@ async def until_shown(app: DashboardApp, *wanted: str) -> None:
         now = text(app)
         return [one for one in wanted if one not in now]
 
-    await until(lambda: not absent(), what=f"{wanted} on the screen")
+    try:
+        await until(lambda: not absent(), what=f"{wanted} on the screen")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; absent: {absent()}\n{text(app)}") from None
+
+
+async def until_said(app: DashboardApp, said: str) -> None:
+    """Waits for a toast."""
+    await until(lambda: any(said in note.message for note in app._notifications), what=f"a toast with {said!r}")

@@ -15,8 +15,10 @@ from textual.widgets import Input, Static
 
 from odctl import text as words
 from odctl.client.errors import OdctlError
+from odctl.client.models import Failure
 from odctl.dashboard import messages as m
 from odctl.dashboard.columns import Column
+from odctl.dashboard.dialogs.menu import Menu
 from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.listed import Listed
 from odctl.dashboard.panes.base import Pane
@@ -28,7 +30,10 @@ BESIDE_FROM = 110
 """From so many columns on what is known of an item stands beside the list, else below it."""
 BELOW_FROM = 18
 """From so many lines on; on fewer `enter` shows it alone."""
+TYPING_SECONDS = 0.2
+"""After the last key of a filter it is asked for."""
 LABEL = 11
+REVERSE = "reverse"
 Fact = tuple[str, object, str]
 """A word, what is to be said, and its style. What is empty is not said."""
 
@@ -41,6 +46,11 @@ def facts(told: Iterator[Fact]) -> Text:
             text.append(f"{name:<{LABEL}} ", "dim")
             text.append(f"{words.clean(value)}\n", style)
     return text
+
+
+def failed(told: Failure) -> OdctlError:
+    """An error that came as a value, as what `Dashboard.complain` takes."""
+    return OdctlError(told.message, code=told.code, hint=told.hint, details=told.details)
 
 
 def refusal(error: OdctlError) -> str:
@@ -60,6 +70,8 @@ class ListPane(Pane):
     """Actions that change something: for admins, and not when only looking was asked for."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", id="list.filter", key_display="/"),
+        Binding("s", "sort", "Sort", show=False, id="list.sort"),
+        Binding("S", "reverse", "Reverse", show=False, id="list.reverse"),
         Binding("enter", "alone", "Details", id="list.details"),
         Binding("escape", "back", "Back", show=False, id="app.back"),
     ]
@@ -93,6 +105,8 @@ class ListPane(Pane):
             return False
         if action == "filter":
             return bool(self.FILTER)
+        if action in ("sort", "reverse"):
+            return any(column.sort for column in self.COLUMNS)
         return super().check_action(action, parameters)
 
     # Of each screen
@@ -192,6 +206,27 @@ class ListPane(Pane):
         order = self.listed.query.sort
         self.sort_by(f"!{message.field}" if order == message.field else message.field)
 
+    def action_sort(self) -> None:
+        now = self.listed.query.sort.removeprefix("!")
+        fields = {column.sort: column.title.lower() for column in self.COLUMNS if column.sort}
+        choices = [("r", "the other way round", REVERSE)]
+        for field, title in fields.items():
+            key = next((letter for letter in field if letter not in {known for known, _, _ in choices}), "")
+            choices.append((key, title + ("  now" if field == now else ""), field))
+
+        def chosen(field: str | None) -> None:
+            if field == REVERSE:
+                self.action_reverse()
+            elif field is not None:
+                self.sort_by(field)
+
+        self.dashboard.push_screen(Menu("Sort by", choices), chosen)
+
+    def action_reverse(self) -> None:
+        order = self.listed.query.sort
+        if order:
+            self.sort_by(order[1:] if order.startswith("!") else f"!{order}")
+
     def sort_by(self, order: str) -> None:
         self.ask(replace(self.listed.query, sort=order))
 
@@ -209,6 +244,16 @@ class ListPane(Pane):
         """While it is open."""
         found = self.query("#filter")
         return cast(Input, found.first()) if found else None
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "filter":
+            typed = event.value
+            self.set_timer(TYPING_SECONDS, lambda: self._typed(typed))
+
+    def _typed(self, typed: str) -> None:
+        line = self._filter_line()
+        if line is not None and line.value == typed != self.listed.query.filter:
+            self.filter_by(typed)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if event.input.id == "filter":
