@@ -11,6 +11,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.geometry import Size
+from textual.message import Message
 from textual.strip import Strip
 
 from odctl.dashboard.columns import Column, fit
@@ -22,6 +23,9 @@ from odctl.dashboard.listed import Listed
 
 class RowList(LineList):
     """Rows are those that `Listed` knows; what is not known yet is drawn as a blank line."""
+
+    class Loosened(Message):
+        """The person scrolled by other means than the cursor."""
 
     def __init__(self, glyphs: Glyphs, columns: Sequence[Column[Any]], listed: Listed, id: str) -> None:
         super().__init__(glyphs, id)
@@ -80,6 +84,13 @@ class RowList(LineList):
         super().on_resize(event)
         if self.listed.tail:
             self.reveal(self.listed.row)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.post_message(self.Loosened())
+
+    def on_scroll_to(self) -> None:
+        # of the scroll bar
+        self.post_message(self.Loosened())
 
     @staticmethod
     def _looks(listed: Listed, row: int) -> tuple[object, ...]:

@@ -29,5 +29,6 @@ SCREENS = (
     Screen(id="jobs", title="Downloads", where="jobs:JobsPane"),
     Screen(id="nodes", title="Nodes", where="nodes:NodesPane"),
     Screen(id="cache", title="Cache", where="cache:CachePane"),
+    Screen(id="activity", title="Activity", where="activity:ActivityPane"),
 )
 """Their keys are 1 and up."""

@@ -111,6 +111,8 @@ class CachePane(ListPane):
         return "Cache" if listed.total is None else f"Cache ─ {entries(listed.total)}"
 
     def nothing(self, state: State, listed: Listed) -> str:
+        if listed.query.filter:
+            return super().nothing(state, listed)
         return "The cache is empty.\nWhat is downloaded stays in it as long as somebody needs it, or it is pinned."
 
     def show(self, state: State) -> None:

@@ -92,8 +92,13 @@ class ListPane(Pane):
         self.table.focus()
 
     @property
+    def list_name(self) -> str:
+        """Of the list that is shown."""
+        return self.LIST
+
+    @property
     def listed(self) -> Listed:
-        return self.dashboard.state.lists[self.LIST]
+        return self.dashboard.state.lists[self.list_name]
 
     @property
     def current(self) -> Any:
@@ -116,7 +121,7 @@ class ListPane(Pane):
 
     def nothing(self, state: State, listed: Listed) -> str:
         """What stands in the place of a list without rows that was told."""
-        return ""
+        return f"Nothing matches {words.clean(listed.query.filter)}.\nesc clears the filter."
 
     def facts(self, state: State, item: Any) -> Text:
         """All that is known of the item under the cursor."""
@@ -128,12 +133,12 @@ class ListPane(Pane):
     # Drawing
 
     def show(self, state: State) -> None:
-        listed = state.lists[self.LIST]
+        listed = state.lists[self.list_name]
         before = self.table.listed
         self.table.show(listed, nothing=self._nothing(state, listed), stale=not state.live)
         if before.query != listed.query:
             self.header.refresh()
-        title = Content(" ─ ".join(filter(None, (words.clean(self.title(state, listed)), self._filter(listed)))))
+        title = Content(" ─ ".join(filter(None, (words.clean(self.title(state, listed)), self.filter_title(listed)))))
         if self.frame.border_title != title:
             self.frame.border_title = title
         current = listed.current
@@ -144,8 +149,8 @@ class ListPane(Pane):
         self.set_class(not state.live, "stale")
         self._say("" if listed.refused is None or not listed.total else refusal(listed.refused))
 
-    @staticmethod
-    def _filter(listed: Listed) -> str:
+    def filter_title(self, listed: Listed) -> str:
+        """The filter, as it stands in the frame."""
         return "/" + words.clean(listed.query.filter) if listed.query.filter else ""
 
     def _nothing(self, state: State, listed: Listed) -> str:
@@ -154,8 +159,6 @@ class ListPane(Pane):
         if listed.total is None:
             error = state.connection.error
             return "" if error is None else refusal(error)
-        if listed.query.filter:
-            return f"Nothing matches {words.clean(listed.query.filter)}.\nesc clears the filter."
         return self.nothing(state, listed)
 
     def _say(self, text: str) -> None:
@@ -185,7 +188,7 @@ class ListPane(Pane):
         self.action_alone()
 
     def move_to(self, row: int) -> None:
-        self.dashboard.tell(m.ListMoved(list=self.LIST, row=row))
+        self.dashboard.tell(m.ListMoved(list=self.list_name, row=row))
         self.table.reveal(self.listed.row)
 
     def action_alone(self) -> None:
@@ -197,7 +200,7 @@ class ListPane(Pane):
 
     def ask(self, query: m.Query) -> None:
         """Another filter or order."""
-        self.dashboard.tell(m.ListAsked(list=self.LIST, query=query))
+        self.dashboard.tell(m.ListAsked(list=self.list_name, query=query))
         self.table.scroll_to(y=0, animate=False, immediate=True)
         self.asked()
 
