@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -75,6 +76,17 @@ def exact_size(value: int) -> str:
         if value and value % 1024**power == 0:
             return f"{value // 1024**power}{_UNITS[power - 1]}iB"
     return str(value)
+
+
+def setting_word(value: object, type: str) -> str:
+    """A setting's value as people write it, and as it is set."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if type == "duration":
+            return exact_duration(value)
+        return exact_size(int(value)) if type == "size" else str(value)
+    if isinstance(value, list):
+        return clean(",".join(map(str, value)))
+    return "" if value is None else clean(value if isinstance(value, str) else json.dumps(value))
 
 
 def moment(value: datetime | None) -> str:

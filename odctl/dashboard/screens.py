@@ -30,5 +30,7 @@ SCREENS = (
     Screen(id="nodes", title="Nodes", where="nodes:NodesPane"),
     Screen(id="cache", title="Cache", where="cache:CachePane"),
     Screen(id="activity", title="Activity", where="activity:ActivityPane"),
+    Screen(id="users", title="Users", where="users:UsersPane", admins=True),
+    Screen(id="settings", title="Settings", where="settings:SettingsPane", admins=True),
 )
 """Their keys are 1 and up."""

@@ -18,6 +18,7 @@ from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.dialogs.ask import Ask
 from odctl.dashboard.dialogs.confirm import Confirm
 from odctl.dashboard.listed import Listed
+from odctl.dashboard.panes.cache import CachePane
 from oddaemon.domain.job import JobState
 from oddaemon.ports.store import Transaction
 from tests.support.control import Desk, desk
@@ -223,11 +224,15 @@ async def test_names_are_text_at_every_size(served: Desk, monkeypatch: pytest.Mo
         await told(app, len(rows))
         for width, height in ((80, 24), (40, 10), (160, 50)):
             await pilot.resize_terminal(width, height)
-            await pilot.press("G" if height == 24 else "g")
-        for _ in rows:
+            await pilot.press("G")
+        pane = app.pane
+        assert isinstance(pane, CachePane)
+        for row in range(len(rows)):
+            pane.move_to(row)
             await pilot.press("d")
             await until(lambda: isinstance(app.screen, Confirm))
-            await pilot.press("escape", "down")
+            app.screen.dismiss(False)
+            await until(lambda: not isinstance(app.screen, Confirm))
         await until_shown(app, "[red]x[/red]")
         assert "\x1b" not in text(app)
 

@@ -10,9 +10,9 @@ import typer
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
-from odctl.cli.output import Column, check_fields, dumps
+from odctl.cli.output import Column, check_fields
 from odctl.client.errors import OdctlError, UsageError
-from odctl.text import clean, exact_duration, exact_size
+from odctl.text import clean, setting_word
 
 OPTIONAL = {"ls": {"source": r"[^-].*"}}
 """Options whose value may be left out; see odctl.cli.hoist."""
@@ -20,9 +20,9 @@ SOURCES = ("default", "stored", "file", "env", "flag")
 FIELDS = ("key", "value", "default", "source", "type", "restart_required", "description", "editable")
 COLUMNS = (
     Column(title="KEY", show=lambda s: s["key"]),
-    Column(title="VALUE", show=lambda s: _word(s["value"], s["type"]), flexible=True),
+    Column(title="VALUE", show=lambda s: setting_word(s["value"], s["type"]), flexible=True),
     Column(title="SOURCE", show=lambda s: s["source"]),
-    Column(title="DEFAULT", show=lambda s: _word(s["default"], s["type"]), wide=True),
+    Column(title="DEFAULT", show=lambda s: setting_word(s["default"], s["type"]), wide=True),
     Column(title="TYPE", show=lambda s: s["type"], wide=True),
     Column(title="RESTART", show=lambda s: "needed" if s["restart_required"] else "", wide=True),
     Column(title="DESCRIPTION", show=lambda s: s["description"], wide=True, flexible=True),
@@ -68,7 +68,7 @@ def get(
     if run.output.structured or found[0]["key"] != key:
         _tell(run, found)
     else:
-        run.output.line(_word(found[0]["value"], found[0]["type"]))
+        run.output.line(setting_word(found[0]["value"], found[0]["type"]))
 
 
 def set_(
@@ -105,16 +105,5 @@ def _tell(run: Invocation, found: Sequence[dict[str, Any]]) -> None:
         return
     for setting in found:
         note = "  (needs a restart)" if setting["restart_required"] else ""
-        word = _word(setting["value"], setting["type"])
+        word = setting_word(setting["value"], setting["type"])
         run.output.line(f"{clean(setting['key'])} = {word}  ({clean(setting['source'])}){note}")
-
-
-def _word(value: Any, type: str) -> str:
-    """As people write it, and as `set` takes it."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if type == "duration":
-            return exact_duration(value)
-        return exact_size(int(value)) if type == "size" else str(value)
-    if isinstance(value, list):
-        return clean(",".join(map(str, value)))
-    return "" if value is None else clean(value if isinstance(value, str) else dumps(value))

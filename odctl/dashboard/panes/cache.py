@@ -9,7 +9,6 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 
 from odctl import text as words
-from odctl.client.errors import OdctlError
 from odctl.dashboard import cleaning
 from odctl.dashboard.cleaning import entries, name_of
 from odctl.dashboard.columns import Cell, Column
@@ -18,16 +17,13 @@ from odctl.dashboard.dialogs.confirm import Confirm
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.listed import Listed
 from odctl.dashboard.messages import Query
-from odctl.dashboard.panes.listing import Fact, ListPane, facts, failed
-from odctl.dashboard.polling import Poll
+from odctl.dashboard.panes.listing import Fact, facts, failed
+from odctl.dashboard.panes.polled import PolledPane
 from odctl.dashboard.state import State
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
-POLL_SECONDS = 5.0
-SETTLE_SECONDS = 0.15
-"""After the cursor was moved; who runs through the list asks nothing of the entries on the way."""
 LEAST, MOST = 100, 200
 """Entries of one page."""
 Entry = Mapping[str, Any]
@@ -43,7 +39,7 @@ def _jobs(entry: Entry, glyphs: Glyphs, width: int) -> Cell:
     return (str(len(entry["jobs"])), "name") if entry["jobs"] else (glyphs.dash, "dim")
 
 
-class CachePane(ListPane):
+class CachePane(PolledPane):
     TITLE = "Cache"
     LIST = "cache"
     FILTER = "pinned=true name~linux engine=aria2"
@@ -72,27 +68,12 @@ class CachePane(ListPane):
         Binding("c", "clean_up", "Clean up", id="cache.clean-up"),
     ]
 
-    def on_mount(self) -> None:
-        self.poll = Poll(
-            self.LIST, _page, query=lambda: self.listed.query, window=self._window, post=self.dashboard.tell,
-            seconds=POLL_SECONDS,
-        )  # fmt: skip
-        self._detail: Entry | None = None
-        self._asked: Entry | None = None
-
-    def entered(self) -> None:
-        super().entered()
-        self.dashboard.attend(self.LIST, self.poll)
-
-    def left(self) -> None:
-        self.dashboard.attend(self.LIST, None)
-
-    def asked(self) -> None:
-        self.poll.again()
+    async def page(self, client: DaemonClient, query: Query, offset: int, limit: int) -> tuple[Sequence[Entry], int]:
+        return await client.cache.page(where=query.filter, sort=query.sort, offset=offset, limit=limit)
 
     # The window
 
-    def _window(self) -> tuple[int, int]:
+    def window(self) -> tuple[int, int]:
         """The rows that are shown and those around them."""
         rows = self.table.rows
         start = max(0, rows.start - len(rows))
@@ -115,33 +96,13 @@ class CachePane(ListPane):
             return super().nothing(state, listed)
         return "The cache is empty.\nWhat is downloaded stays in it as long as somebody needs it, or it is pinned."
 
-    def show(self, state: State) -> None:
-        super().show(state)
-        current = self.current
-        if current is not None and current != self._asked:
-            self._asked = current
-            self.set_timer(SETTLE_SECONDS, lambda: self._ask_detail(current))
-
-    def _ask_detail(self, entry: Entry) -> None:
+    async def detail(self, client: DaemonClient, item: Entry) -> Any:
         """Where the bytes are, which only one entry's own answer tells."""
-        client = self.dashboard.client
-        if client is None or entry != self._asked:
-            return
-
-        async def ask() -> None:
-            try:
-                found = await client.cache.entries(key=entry["key"])
-            except OdctlError:
-                return  # it is gone, as the list will say
-            self._detail = next((one for one in found if one["generation"] == entry["generation"]), None)
-            self.show(self.dashboard.state)
-
-        self.run_worker(ask(), name="cache entry", group="cache entry", exclusive=True, exit_on_error=False)
+        found = await client.cache.entries(key=item["key"])
+        return next((one["replicas"] for one in found if one["generation"] == item["generation"]), None)
 
     def facts(self, state: State, item: Entry) -> Text:
-        detail = self._detail
-        same = detail is not None and _same(detail, item)
-        return facts(_facts(item, detail["replicas"] if same and detail is not None else item["replicas"]))
+        return facts(_facts(item, self.detail_of(item) or item["replicas"]))
 
     # Keys
 
@@ -217,18 +178,10 @@ class CachePane(ListPane):
             self.dashboard.carry_out("clean up", lambda client: _clean(client, wish, dry_run=False), self._removed)
 
 
-async def _page(client: DaemonClient, query: Query, offset: int, limit: int) -> tuple[Sequence[Entry], int]:
-    return await client.cache.page(where=query.filter, sort=query.sort, offset=offset, limit=limit)
-
-
 async def _clean(client: DaemonClient, wish: cleaning.Wish, *, dry_run: bool) -> dict[str, Any]:
     return await client.cache.cleanup(
         older_s=wish.older_s, until_free=wish.until_free, node=wish.node, dry_run=dry_run, verify=wish.verify
     )
-
-
-def _same(one: Entry, other: Entry) -> bool:
-    return bool(one["key"] == other["key"] and one["generation"] == other["generation"])
 
 
 def _nodes(entry: Entry) -> str:
