@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 from odctl.dashboard.app import DashboardApp
-from odctl.dashboard.panes.jobs import JobsPane
+from odctl.dashboard.screens import SCREENS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/dashboard.md"
 
@@ -23,7 +23,8 @@ def ids(kind: type[DOMNode]) -> set[str]:
 def test_every_key_that_can_be_changed_is_named() -> None:
     text = PAGE.read_text("utf-8").partition("The ids:")[2].partition("\n\n")[0]
     named = set(re.findall(r"`([a-z]+\.[a-z0-9-]+)`", text))
-    real = {name for kind in (DashboardApp, JobsPane) for name in ids(kind)}
+    kinds: tuple[type[DOMNode], ...] = (DashboardApp, *(type(screen.pane()) for screen in SCREENS))
+    real = {name for kind in kinds for name in ids(kind)}
     screens = {f"screen.{number}" for number in range(2, 6)}  # the page says 1…6
     assert named == real - screens
 

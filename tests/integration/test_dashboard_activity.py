@@ -201,14 +201,14 @@ async def test_the_log_by_its_level(served: Desk) -> None:
         await until_shown(app, "Activity ─ Events")
 
 
-async def test_others_have_no_log(tmp_path: Path) -> None:
-    async with (
-        desk(tmp_path, own_uid=1, uid=4711) as served,
-        dashboard(served.path, pane="activity") as (app, pilot),
-    ):
+async def test_others_have_no_log(served: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odctl.dashboard.state.State.admin", False)
+    async with dashboard(served.path, pane="activity") as (app, pilot):
+        await until(lambda: events(app).total is not None)
         await pilot.press("l")
         await pilot.pause()
         assert "Activity ─ Log" not in text(app)
+        assert "Activity ─ Events" in text(app)
 
 
 async def test_what_failed_here_is_listed_with_what_to_do(served: Desk) -> None:
