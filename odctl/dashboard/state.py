@@ -87,6 +87,8 @@ class State:
     row: int = 0
     number: int | None = None
     """The job under the cursor."""
+    aiming: bool = True
+    """Nobody knew yet which job stands in the cursor's row when it was moved there: it is the one that is told next."""
     marks: Mapping[int, int | None] = field(default_factory=dict)
     """Sizes of the marked jobs by number."""
     anchor: int | None = None
@@ -164,7 +166,6 @@ def _page(state: State, message: m.PageTold) -> State:
         return state  # of a question that is not asked any more
     if state.frozen:
         return replace(state, held_back=message)
-    first = state.total is None
     window = Window.of(message.offset, message.jobs)
     row, number = state.row, state.number
     if number is not None:
@@ -174,12 +175,13 @@ def _page(state: State, message: m.PageTold) -> State:
         elif state.window.job(number) is not None and window.offset == state.window.offset:
             number = None  # it left: what stands in its row now was not aimed at
     row = max(0, min(row, message.total - 1))
-    if number is None and (first or not state.window.jobs):
-        found = window.at(row)
-        number = None if found is None else found.id
+    found = window.at(row) if state.aiming or not state.window.jobs else None
+    if number is None and found is not None:
+        number = found.id
     sizes = {job.id: job.size for job in window.jobs if job.id in state.marks}
     return replace(
         state, window=window, total=message.total, row=row, number=number, refused=None,
+        aiming=state.aiming and number is None,
         marks={**state.marks, **sizes} if sizes else state.marks,
     )  # fmt: skip
 
@@ -261,13 +263,15 @@ def _list_moved(state: State, message: m.ListMoved) -> State:
 def _asked(state: State, message: m.Asked) -> State:
     if message.query == state.query:
         return state
-    return replace(state, query=message.query, refused=None, row=0, number=None, anchor=None, held_back=None)
+    return replace(
+        state, query=message.query, refused=None, row=0, number=None, aiming=True, anchor=None, held_back=None
+    )
 
 
 def _moved(state: State, message: m.MovedTo) -> State:
     row = max(0, min(message.row, (state.total or 1) - 1))
     found = state.window.at(row)
-    return replace(state, row=row, number=None if found is None else found.id)
+    return replace(state, row=row, number=None if found is None else found.id, aiming=found is None)
 
 
 def _mark(state: State, _: m.MarkToggled) -> State:
