@@ -25,7 +25,6 @@ from odctl.client.models import Detail, File, Job, Selection
 from odctl.dashboard import overview
 from odctl.dashboard.desk import Dashboard
 from odctl.dashboard.file_list import FileList, edit
-from odctl.dashboard.line_list import LineList
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 
@@ -352,23 +351,6 @@ class Details(Container):
             self.files.focus()
             return True
         return False
-
-    # What the list of files says stays here: the pane has a list of its own
-
-    def on_line_list_moved(self, event: LineList.Moved) -> None:
-        event.stop()
-        self.files.move_to(event.row)
-
-    def on_line_list_opened(self, event: LineList.Opened) -> None:
-        event.stop()
-        self.files.move_to(event.row)
-        self.files.action_toggle_file()
-
-    def on_line_list_scrolled(self, event: LineList.Scrolled) -> None:
-        event.stop()
-
-    def on_line_list_laid_out(self, event: LineList.LaidOut) -> None:
-        event.stop()
 
     def on_file_list_chosen(self, event: FileList.Chosen) -> None:
         event.stop()

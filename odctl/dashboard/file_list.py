@@ -165,6 +165,23 @@ class FileList(LineList):
 
     # Keys
 
+    # nobody else hears of these: what the list stands in may have a list of its own
+
+    def on_line_list_moved(self, event: LineList.Moved) -> None:
+        event.stop()
+        self.move_to(event.row)
+
+    def on_line_list_opened(self, event: LineList.Opened) -> None:
+        event.stop()
+        self.move_to(event.row)
+        self.action_toggle_file()
+
+    def on_line_list_scrolled(self, event: LineList.Scrolled) -> None:
+        event.stop()
+
+    def on_line_list_laid_out(self, event: LineList.LaidOut) -> None:
+        event.stop()
+
     def action_toggle_file(self) -> None:
         line = self.lines[self.cursor] if self.cursor < len(self.lines) else None
         if line is None:

@@ -20,7 +20,6 @@ from odctl.client.errors import OdctlError
 from odctl.client.models import File, Job, Outcome
 from odctl.dashboard.dialogs.base import Dialog
 from odctl.dashboard.file_list import FileList
-from odctl.dashboard.line_list import LineList
 from odctl.dashboard.probing import Line, Probes, lines_of
 from odctl.selecting import ALL, compact
 from odctl.sources import Order, parse_priority, resolve
@@ -210,10 +209,6 @@ class Add(Dialog[tuple[Job, ...]]):
         else:
             self.chosen[listed.name_of] = after
         self._draw()
-
-    def on_line_list_moved(self, event: LineList.Moved) -> None:
-        event.stop()
-        self.query_one(FileList).move_to(event.row)
 
     # Adding
 

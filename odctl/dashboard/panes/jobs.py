@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from odctl import text as words
 from odctl.dashboard import actions, taking
@@ -21,7 +21,7 @@ from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
 from odctl.dashboard.details import TABS, Details
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
-from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.panes.filtering import Filtering
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 from odctl.dashboard.taking import Taking
@@ -30,12 +30,11 @@ WIDE_FROM = 120
 """From so many columns on the details have room beside the list."""
 MARGIN = 1.0
 """Screens of rows that are known above and below the one that is shown."""
-TYPING_SECONDS = 0.2
-"""After the last key of a filter it is asked for."""
 
 
-class JobsPane(JobActions, Taking, Pane):
+class JobsPane(JobActions, Taking, Filtering):
     TITLE = "Downloads"
+    FILTER: ClassVar[str] = "state=active rate_down>1M name~linux"
     BINDINGS: ClassVar[list[BindingType]] = [
         *actions.BINDINGS,
         *taking.BINDINGS,
@@ -61,7 +60,7 @@ class JobsPane(JobActions, Taking, Pane):
     def compose(self) -> ComposeResult:
         dashboard = self.dashboard
         self.table = JobTable(dashboard.glyphs, self._columns(), dashboard.state)
-        self.listed = Vertical(JobHeader(self.table), self.table, id="list")
+        self.frame = Vertical(JobHeader(self.table), self.table, id="list")
         self._said: dict[str, Static] = {}
         self.getting: dict[int, str] = {}
         self.folder = ""
@@ -70,7 +69,7 @@ class JobsPane(JobActions, Taking, Pane):
         self._alone = False
         """The details were opened where there is no room beside the list."""
         with Horizontal():
-            yield self.listed
+            yield self.frame
 
     def entered(self) -> None:
         (self.table if self.table.display else self).focus()
@@ -95,7 +94,7 @@ class JobsPane(JobActions, Taking, Pane):
             self.details = Details(self.dashboard)
             beside.mount(self.details)
         show(self.details, mode > 0)
-        show(self.listed, mode < 2)
+        show(self.frame, mode < 2)
         self.details.set_class(mode == 2, "alone")
         self.details.show_job(self.dashboard.state)
 
@@ -165,7 +164,7 @@ class JobsPane(JobActions, Taking, Pane):
         title = self._title(state)
         if self._titled != title:
             self._titled = title
-            self.listed.border_title = Content(title)
+            self.frame.border_title = Content(title)
         nothing = self._nothing(state)
         self._say("empty", nothing, after=self.table)
         self._show_list(not nothing)
@@ -185,7 +184,7 @@ class JobsPane(JobActions, Taking, Pane):
         found = self._said.get(name)
         if found is None and text:
             found = self._said[name] = Static(id=name, markup=False)
-            self.listed.mount(found, after=after)
+            self.frame.mount(found, after=after)
         if found is not None:
             if text:
                 found.update(Text(text, justify="center" if after is not None else "left"))
@@ -234,7 +233,7 @@ class JobsPane(JobActions, Taking, Pane):
 
     def show_getting(self) -> None:
         said = [f"getting {number} {how}" for number, how in self.getting.items()]
-        self.listed.border_subtitle = Content(" ─ ".join(said))
+        self.frame.border_subtitle = Content(" ─ ".join(said))
 
     # The window
 
@@ -335,43 +334,17 @@ class JobsPane(JobActions, Taking, Pane):
 
     # The filter
 
-    def action_filter(self) -> None:
-        line = self._filter_line()
-        if line is None:
-            known = self.dashboard.state.query.filter
-            line = Input(known, placeholder="state=active rate_down>1M name~linux", id="filter", compact=True)
-            self.listed.mount(line)
-        line.focus()
-
-    def _filter_line(self) -> Input | None:
-        """While it is open."""
-        found = self.query("#filter")
-        return cast(Input, found.first()) if found else None
-
     def action_problems(self) -> None:
         self.filter_by("" if self.dashboard.state.query.filter == "state=failed" else "state=failed")
 
+    def focus_list(self) -> None:
+        self.table.focus()
+
+    def filter_text(self) -> str:
+        return self.dashboard.state.query.filter
+
     def filter_by(self, text: str) -> None:
         self._ask(replace(self.dashboard.state.query, filter=text.strip()))
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "filter":
-            typed = event.value
-            self.set_timer(TYPING_SECONDS, lambda: self._typed(typed))
-
-    def _typed(self, typed: str) -> None:
-        line = self._filter_line()
-        if line is not None and line.value == typed:
-            self.filter_by(typed)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "filter":
-            self.filter_by(event.value)
-            self._close_filter()
-
-    def _close_filter(self) -> None:
-        self.query("#filter").remove()
-        self.table.focus()
 
     def action_back(self) -> None:
         """One step out of whatever it is: the details, the filter's line, the marks, the filter."""
@@ -383,8 +356,8 @@ class JobsPane(JobActions, Taking, Pane):
                 self.dashboard.prefer(pane=1)
             self._place_details()
             self.table.focus()
-        elif self._filter_line() is not None:
-            self._close_filter()
+        elif self.filter_line() is not None:
+            self.close_filter()
         elif self.dashboard.state.marks:
             self.action_clear_marks()
         elif self.dashboard.state.query.filter:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
 from odctl import text as words
 from odctl.client.errors import OdctlError
@@ -21,7 +21,7 @@ from odctl.dashboard.columns import Column
 from odctl.dashboard.dialogs.menu import Menu
 from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.listed import Listed
-from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.panes.filtering import Filtering
 from odctl.dashboard.row_list import RowList
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
@@ -30,8 +30,6 @@ BESIDE_FROM = 110
 """From so many columns on what is known of an item stands beside the list, else below it."""
 BELOW_FROM = 18
 """From so many lines on; on fewer `enter` shows it alone."""
-TYPING_SECONDS = 0.2
-"""After the last key of a filter it is asked for."""
 LABEL = 11
 REVERSE = "reverse"
 Fact = tuple[str, object, str]
@@ -60,7 +58,7 @@ def refusal(error: OdctlError) -> str:
     return caret + words.clean(error.message) + (f" – {words.clean(error.hint)}" if error.hint else "")
 
 
-class ListPane(Pane):
+class ListPane(Filtering):
     LIST: ClassVar[str] = ""
     """Its name in `State.lists`."""
     COLUMNS: ClassVar[Sequence[Column[Any]]] = ()
@@ -233,44 +231,19 @@ class ListPane(Pane):
     def sort_by(self, order: str) -> None:
         self.ask(replace(self.listed.query, sort=order))
 
+    def focus_list(self) -> None:
+        self.table.focus()
+
+    def filter_text(self) -> str:
+        return self.listed.query.filter
+
     def filter_by(self, text: str) -> None:
         self.ask(replace(self.listed.query, filter=text.strip()))
 
-    def action_filter(self) -> None:
-        line = self._filter_line()
-        if line is None:
-            line = Input(self.listed.query.filter, placeholder=self.FILTER, id="filter", compact=True)
-            self.frame.mount(line)
-        line.focus()
-
-    def _filter_line(self) -> Input | None:
-        """While it is open."""
-        found = self.query("#filter")
-        return cast(Input, found.first()) if found else None
-
-    def on_input_changed(self, event: Input.Changed) -> None:
-        if event.input.id == "filter":
-            typed = event.value
-            self.set_timer(TYPING_SECONDS, lambda: self._typed(typed))
-
-    def _typed(self, typed: str) -> None:
-        line = self._filter_line()
-        if line is not None and line.value == typed != self.listed.query.filter:
-            self.filter_by(typed)
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        if event.input.id == "filter":
-            self.filter_by(event.value)
-            self._close_filter()
-
-    def _close_filter(self) -> None:
-        self.query("#filter").remove()
-        self.table.focus()
-
     def action_back(self) -> None:
         """One step out of whatever it is: the filter's line, the details, the filter."""
-        if self._filter_line() is not None:
-            self._close_filter()
+        if self.filter_line() is not None:
+            self.close_filter()
         elif self.has_class("alone"):
             self.action_alone()
         elif self.listed.query.filter:

@@ -1,0 +1,65 @@
+"""The line in which a filter is typed, below a list."""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+from textual.containers import Vertical
+from textual.widgets import Input
+
+from odctl.dashboard.panes.base import Pane
+
+TYPING_SECONDS = 0.2
+"""After the last key of a filter it is asked for."""
+
+
+class Filtering(Pane):
+    """The list is told by what is typed, while it is typed."""
+
+    frame: Vertical
+    """What the list stands in."""
+    FILTER: ClassVar[str] = ""
+    """An example of a filter."""
+
+    def filter_text(self) -> str:
+        """The filter that the list is told by."""
+        raise NotImplementedError
+
+    def filter_by(self, text: str) -> None:
+        """Asks for another one."""
+        raise NotImplementedError
+
+    def focus_list(self) -> None:
+        """The line is closed: the keys are the list's again."""
+        raise NotImplementedError
+
+    def action_filter(self) -> None:
+        line = self.filter_line()
+        if line is None:
+            line = Input(self.filter_text(), placeholder=self.FILTER, id="filter", compact=True)
+            self.frame.mount(line)
+        line.focus()
+
+    def filter_line(self) -> Input | None:
+        """While it is open."""
+        found = self.query("#filter")
+        return cast(Input, found.first()) if found else None
+
+    def close_filter(self) -> None:
+        self.query("#filter").remove()
+        self.focus_list()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if event.input.id == "filter":
+            typed = event.value
+            self.set_timer(TYPING_SECONDS, lambda: self._typed(typed))
+
+    def _typed(self, typed: str) -> None:
+        line = self.filter_line()
+        if line is not None and line.value == typed != self.filter_text():
+            self.filter_by(typed)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.input.id == "filter":
+            self.filter_by(event.value)
+            self.close_filter()
