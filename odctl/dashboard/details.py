@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -24,6 +23,7 @@ from odctl.client.errors import OdctlError
 from odctl.client.models import Detail, File, Job, Selection
 from odctl.dashboard import overview
 from odctl.dashboard.desk import Dashboard
+from odctl.dashboard.errands import Errands
 from odctl.dashboard.file_list import FileList, edit
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
@@ -39,6 +39,11 @@ PAGE = 200
 LOG_LINES = 500
 RATES = 60
 PROBE_SECONDS = 60.0
+
+
+def _room(text: Text, width: int) -> list[int]:
+    """Of each line a number that is another one when the line may take another height."""
+    return [1 if line.cell_len <= width else line.cell_len for line in text.split()]
 
 
 class Details(Container):
@@ -58,8 +63,9 @@ class Details(Container):
         self.log_lines: deque[str] = deque(maxlen=LOG_LINES)
         self.formats: dict[int, Text] = {}
         """What a look at the sources of jobs said, by their numbers."""
+        self._drawn: dict[str, Text] = {}
         self._asked: object = None
-        self._work: dict[str, asyncio.Task[None]] = {}
+        self._errands = Errands("details", self._failed)
 
     def compose(self) -> ComposeResult:
         yield Static("", id="tabs", markup=False)
@@ -73,8 +79,7 @@ class Details(Container):
         self._draw()
 
     def on_unmount(self) -> None:
-        for task in self._work.values():
-            task.cancel()
+        self._errands.close()
 
     @property
     def files(self) -> FileList:
@@ -110,7 +115,7 @@ class Details(Container):
         self.rates.clear()
         self.log_lines.clear()
         self._asked = None
-        self._stop("ask", "files", "log")
+        self._errands.stop("ask", "files", "log")
         self.files.clear_files()
         self.query_one("#facts-scroll", VerticalScroll).scroll_home(animate=False)
         number = None if self.job is None else self.job.id
@@ -130,36 +135,18 @@ class Details(Container):
         changed, live = job != self._asked, self.tab == "Peers" and job.state == "active"
         if changed or live:
             self._asked = job
-            self._start("ask", self._ask(job.id))
+            self._errands.start("ask", self._ask(job.id))
             if self.tab == "Files":
-                self._start("files", self._ask_files(job.id))
+                self._errands.start("files", self._ask_files(job.id))
         if self.tab == "Files" and not self.files.files:
-            self._start("files", self._ask_files(job.id))
-        if self.tab == "Log" and "log" not in self._work:
-            self._start("log", self._follow_log(job.id))
+            self._errands.start("files", self._ask_files(job.id))
+        if self.tab == "Log" and not self._errands.on("log"):
+            self._errands.start("log", self._follow_log(job.id))
 
     # Asking
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """One of a kind at a time."""
-        if name in self._work:
-            work.close()
-            return
-        task = self._work[name] = asyncio.create_task(work, name=f"details {name}")
-
-        def over(done: asyncio.Task[None]) -> None:
-            if self._work.get(name) is done:
-                del self._work[name]
-            if not done.cancelled() and done.exception() is not None:
-                self._asked = None  # asked again with the next tick
-
-        task.add_done_callback(over)
-
-    def _stop(self, *names: str) -> None:
-        for name in names:
-            task = self._work.pop(name, None)
-            if task is not None:
-                task.cancel()
+    def _failed(self) -> None:
+        self._asked = None  # asked again with the next tick
 
     async def _ask(self, number: int) -> None:
         client = self.dashboard.client
@@ -249,19 +236,33 @@ class Details(Container):
     def _draw(self) -> None:
         if not self.is_mounted or not self.shown:
             return
-        line = Text(no_wrap=True)
+        tabs = Text(no_wrap=True)
         for at, title in enumerate(self.titles()):
-            line.append(f" {title} ", "reverse" if at == self.at else "")
-        self.query_one("#tabs", Static).update(line)
-        self.border_title = self._heading()
+            tabs.append(f" {title} ", "reverse" if at == self.at else "")
+        self._update("tabs", tabs)
+        heading = self._heading()
+        if self.border_title != heading.markup:
+            self.border_title = heading
         files = self.tab == "Files"
         show(self.files, files)
         show(self.query_one("#facts-scroll"), not files)
         if not files:
-            self.query_one("#facts", Static).update(self._content())
+            self._update("facts", self._content())
         known = self.files
         found = f"{known.count} of {known.total}, /{known.filter}" if known.filter else ""
-        self.border_subtitle = Content(words.clean(found) if files else "")
+        subtitle = Content(words.clean(found) if files else "")
+        if self.border_subtitle != subtitle.markup:
+            self.border_subtitle = subtitle
+
+    def _update(self, name: str, text: Text) -> None:
+        """Draws what differs. The whole screen is laid out anew only when there may be other lines to have room for."""
+        before = self._drawn.get(name)
+        if text == before:
+            return
+        self._drawn[name] = text
+        part = self.query_one(f"#{name}", Static)
+        width = max(1, part.size.width)
+        part.update(text, layout=before is None or _room(text, width) != _room(before, width))
 
     def _heading(self) -> Content:
         if self.job is None:
@@ -306,7 +307,7 @@ class Details(Container):
     def open(self, at: int) -> None:
         """Shows this tab, with the focus on what is in it."""
         self.at = at
-        self._stop("log")
+        self._errands.stop("log")
         if self.titles()[at] == "Formats":
             self._probe()
         self._asked = None
@@ -369,8 +370,8 @@ class Details(Container):
         def then(answer: tuple[list[File], int]) -> None:
             self._put(number, *answer)
             if len(event.indices) > PAGE:
-                self._stop("files")
-                self._start("files", self._ask_files(number, every=True))
+                self._errands.stop("files")
+                self._errands.start("files", self._ask_files(number, every=True))
             self._asked = None
 
         self.dashboard.carry_out("select", work, then)

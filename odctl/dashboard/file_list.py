@@ -144,7 +144,7 @@ class FileList(LineList):
 
     def render_line(self, y: int) -> Strip:
         row, width = round(self.scroll_y) + y, self.scrollable_content_region.width
-        base: Style = self.rich_style
+        base: Style = self.plain
         if row >= len(self.lines):
             return Strip([Segment(" " * width, base)])
         if row == self.cursor:

@@ -101,12 +101,13 @@ class JobTable(LineList):
         else:
             segments = list(self._row(job))
         base = self._base(row, job)
-        strip = Strip(Segment(text, base + style if style else base) for text, style, _ in segments)
+        # every other style is a hundred bytes to the terminal: what looks alike is one piece
+        strip = Strip(Segment(text, base + style if style else base) for text, style, _ in segments).simplify()
         left = round(self.scroll_x) if height == 1 else 0
         return strip.crop_extend(left, left + width, base)
 
     def _base(self, row: int, job: Job | None) -> Style:
-        style = self.rich_style
+        style = self.plain
         if row == self.state.row and job is not None and job.id == self.state.number:
             style = style + self._style("cursor" if self.has_focus else "cursor-blurred")
         if self.stale:
@@ -125,14 +126,13 @@ class JobTable(LineList):
                     end += 1
                 width = sum(other.width + 1 for other in self.placed[at:end]) - 1
                 style = "failed" if job.state == "failed" else "note"
-                yield Segment(fitted(note, width, self.glyphs.more), self._style(style))
+                yield Segment(fitted(note, width, self.glyphs.more) + " ", self._style(style))
                 at = end
             else:
                 text, style = place.column.cell(job, self.glyphs, place.width)
                 shown = fitted(text, place.width, self.glyphs.more, right=place.column.right)
-                yield Segment(shown, self._style(style))
+                yield Segment(shown + " ", self._style(style))
                 at += 1
-            yield Segment(" ")
 
     def _gutter(self, job: Job) -> Iterator[Segment]:
         here = job.id == self.state.number

@@ -109,6 +109,14 @@ class LineList(ScrollView, can_focus=True):
             found = self._styles[name] = self.get_component_rich_style(f"jobs--{name}", partial=True)
         return found
 
+    @property
+    def plain(self) -> Style:
+        """Of what has no style of its own; to find it out takes longer than to draw a line."""
+        found = self._styles.get("")
+        if found is None:
+            found = self._styles[""] = self.rich_style
+        return found
+
     def notify_style_update(self) -> None:
         self._styles = {}
         super().notify_style_update()

@@ -103,7 +103,7 @@ class RowList(LineList):
             return self._nothing_line(y, width)
         item = self.listed.at(row)
         here = item is not None and row == self.listed.row and item is self.listed.current
-        base = self.rich_style
+        base = self.plain
         if here:
             base = base + self._style("cursor" if self.has_focus else "cursor-blurred")
         if self.stale:
@@ -125,4 +125,4 @@ class RowList(LineList):
         at = y - max(0, (self.scrollable_content_region.height - len(lines)) // 2)
         line = lines[at] if 0 <= at < len(lines) and self.nothing else ""
         shown = fitted(" " * max(0, (width - cell_len(line)) // 2) + line, width, self.glyphs.more)
-        return Strip([Segment(shown, self.rich_style + Style(dim=self.stale))])
+        return Strip([Segment(shown, self.plain + Style(dim=self.stale))])

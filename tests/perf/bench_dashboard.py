@@ -146,7 +146,7 @@ def terminal(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterat
 
 
 DASHBOARD = ("-m", "odctl", "top")
-LAST_ROW = b"Running 60"
+LAST_ROW = b"Running 35"
 """Is on the screen when all of the first page is."""
 
 
@@ -234,7 +234,7 @@ def main() -> None:
             socket = daemon.stdout.readline().strip()
             config = folder / "config" / "opendebrid"
             config.mkdir(parents=True)
-            (config / "tui.toml").write_text("interval_ms = 250\n")
+            (config / "tui.toml").write_text('interval_ms = 250\nsort = "id"\n')
             environment = {
                 **os.environ, "ODCTL_HOST": f"unix://{socket}", "TERM": "xterm-256color", "COLORTERM": "truecolor",
                 "XDG_CONFIG_HOME": str(folder / "config"), "LANG": "C.UTF-8",

@@ -1,4 +1,4 @@
-"""A control API with 10,000 jobs, of which the newest hundred change four times a second once `go` is written to its
+"""A control API with 10,000 jobs, of which the oldest hundred change four times a second once `go` is written to its
 standard input: `python -m tests.perf.restless FOLDER`. Prints its socket."""
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ SLOW = {"size": "100000000", "rate": "1000"}
 
 
 async def fill(served: Desk) -> None:
+    """Those that run come first: nothing is looked at before them."""
     async with served.client() as client:
+        running = [
+            pb.AddItem(source=f"http://sim.invalid/r{n}.bin", engine="simulated", options=SLOW, name=f"Running {n}")
+            for n in range(CHANGING)
+        ]
+        await client.add_jobs(pb.AddJobsRequest(items=running), timeout=60)
+        while len(served.home.core.board.statuses) < CHANGING:
+            await asyncio.sleep(0.1)
         for start in range(0, JOBS - CHANGING, 200):
             items = [
                 pb.AddItem(source=f"http://sim.invalid/{n}.bin", engine="simulated", paused=True, name=f"A name {n}")
                 for n in range(start, min(start + 200, JOBS - CHANGING))
             ]
             await client.add_jobs(pb.AddJobsRequest(items=items), timeout=60)
-        running = [
-            pb.AddItem(source=f"http://sim.invalid/r{n}.bin", engine="simulated", options=SLOW, name=f"Running {n}")
-            for n in range(CHANGING)
-        ]
-        await client.add_jobs(pb.AddJobsRequest(items=running), timeout=60)
 
 
 async def change(served: Desk) -> None:
@@ -61,8 +64,6 @@ async def main(folder: Path) -> None:
         limits = served.home.limits
         served.home.limits = replace(limits, per_node=CHANGING, per_user=CHANGING)
         await fill(served)
-        while len(served.home.core.board.statuses) < CHANGING:
-            await asyncio.sleep(0.1)
         print(served.path, flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         await change(served)

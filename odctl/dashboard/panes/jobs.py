@@ -28,7 +28,7 @@ from odctl.dashboard.taking import Taking
 
 WIDE_FROM = 120
 """From so many columns on the details have room beside the list."""
-MARGIN = 1.0
+MARGIN = 0.5
 """Screens of rows that are known above and below the one that is shown."""
 
 
@@ -250,7 +250,7 @@ class JobsPane(JobActions, Taking, Filtering):
         window, rows = self.table.state.window, self.table.rows
         total = self.table.state.total or 0
         # another window only when this one is nearly left: every one costs the daemon a page
-        near = len(rows) // 2
+        near = len(rows) // 4
         known = range(window.offset, window.offset + len(window.jobs))
         above = known.start > 0 and rows.start - near < known.start
         below = known.stop < total and rows.stop + near > known.stop
