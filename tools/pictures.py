@@ -125,6 +125,12 @@ async def draw(daemon: Daemon, forbidden: list[str]) -> None:
             if pane != "jobs":
                 await pilot.press(str(place))
                 await pilot.pause(1.5)
+                if pane == "settings":  # the others are paths of this machine
+                    await pilot.press("slash")
+                    await until(lambda: bool(app.query("#filter")), what="the filter's line")
+                    await pilot.pause()
+                    await pilot.press(*"limits", "enter")
+                    await pilot.pause(1)
                 keep(app, pane, forbidden)
         await pilot.press("1", "end")  # one that is there
         for name, key in DIALOGS.items():

@@ -12,8 +12,8 @@ from odctl.cli.opening import show_dashboard
 from odctl.client.errors import UsageError
 from odctl.dashboard.terminal import unfit
 
-PANES = ("jobs", "nodes")
-"""Those of odctl.dashboard.app, which is not imported for a help text."""
+PANES = ("jobs", "nodes", "cache", "activity", "users", "settings")
+"""Those of odctl.dashboard.screens, which is not imported for a help text."""
 
 
 def top(
