@@ -11,7 +11,7 @@ from odctl.cli import show as view
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.filters import joined
-from odctl.cli.output import Column, dumps
+from odctl.cli.output import CLEAR, Column, dumps
 from odctl.cli.progress import Progress
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError
@@ -156,7 +156,7 @@ def watch_list(
                     output.line(dumps({"op": "set", "job": record}))
         elif update.changed or update.removed:
             if output.out.isatty():
-                output.out.write("\x1b[H\x1b[2J")
+                output.out.write(CLEAR)
             jobs = list(update.jobs.values())
             output.records(jobs, view.with_owners(columns, jobs), known=view.JOB_FIELDS)
             if output.format in ("table", "wide"):

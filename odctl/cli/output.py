@@ -18,6 +18,8 @@ from odctl.text import clean
 
 FORMATS = ("table", "wide", "plain", "csv", "json", "jsonl")
 GAP = "  "
+CLEAR = "\x1b[H\x1b[2J"
+"""Empties a terminal: for a list that is drawn again."""
 LEAST = 8
 """Columns of a terminal that a flexible column keeps."""
 _JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -39,9 +39,10 @@ class Contexts:
 def unknown(name: str, known: Mapping[str, Any]) -> OdctlError:
     from difflib import get_close_matches
 
-    near = get_close_matches(name[:64], known, n=1)
+    near = get_close_matches(name[:64], [*known, AUTO], n=1)
     meant = f"did you mean {near[0]}? " if near else ""
-    hint = f"{meant}contexts: {', '.join(known)}" if known else "there is none yet: odctl context add NAME ADDRESS"
+    listed = f"contexts: {', '.join([*known, AUTO])}"
+    hint = meant + listed if near or known else "there is none yet: odctl context add NAME ADDRESS"
     return OdctlError(f"there is no context {name!r}", code="NOT_FOUND", exit_code=NOT_FOUND, hint=hint)
 
 

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import UNREACHABLE, ConnectionLost, OdctlError
 from odctl.client.models import Selection
 from odctl.client.pages import Page, Update
+from odctl.client.protocol import wire
+
+T = TypeVar("T")
 
 RECONNECT_SECONDS = 60.0
 """For so long a daemon that went away is looked for again."""
@@ -34,22 +38,34 @@ class Wanted:
 async def follow(
     connect: Callable[[], DaemonClient], wanted: Wanted, on_lost: Callable[[str], None]
 ) -> AsyncGenerator[Update, None]:
-    """Updates for ever. `on_lost` is told once each time the daemon goes away; after 60 s without it the last error is
-    raised. The first update is the whole page."""
+    """Updates as of `lasting`. The first is the whole page."""
     page = Page()
+
+    def stream(client: DaemonClient) -> AsyncGenerator[wire.WatchResponse, None]:
+        return client.watch(
+            which=wanted.which, where=wanted.where, sort=wanted.sort, offset=wanted.offset, limit=wanted.limit,
+            old=wanted.old, interval_ms=wanted.interval_ms,
+        )  # fmt: skip
+
+    async with contextlib.aclosing(lasting(connect, stream, on_lost)) as answers:
+        async for answer in answers:
+            yield page.apply(answer)
+
+
+async def lasting(
+    connect: Callable[[], DaemonClient], stream: Callable[[DaemonClient], AsyncGenerator[T, None]],
+    on_lost: Callable[[str], None],
+) -> AsyncGenerator[T, None]:  # fmt: skip
+    """What the stream brings, for ever, begun again on a new connection whenever it ends. `on_lost` is told once each
+    time the daemon goes away; after 60 s without it the last error is raised."""
     loop = asyncio.get_running_loop()
     pause, since, ever = FIRST_PAUSE, loop.time(), False
     while True:
         try:
-            async with connect() as client:
-                stream = client.watch(
-                    which=wanted.which, where=wanted.where, sort=wanted.sort, offset=wanted.offset,
-                    limit=wanted.limit, old=wanted.old, interval_ms=wanted.interval_ms,
-                )  # fmt: skip
-                async with contextlib.aclosing(stream) as answers:
-                    async for answer in answers:
-                        pause, since, ever = FIRST_PAUSE, loop.time(), True
-                        yield page.apply(answer)
+            async with connect() as client, contextlib.aclosing(stream(client)) as answers:
+                async for answer in answers:
+                    pause, since, ever = FIRST_PAUSE, loop.time(), True
+                    yield answer
             raise ConnectionLost("the daemon ended the stream")
         except OdctlError as error:
             passing = error.exit_code == UNREACHABLE

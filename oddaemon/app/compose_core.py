@@ -10,6 +10,7 @@ from oddaemon.app.compose_reconciler import build_reconciler
 from oddaemon.domain.admission import Limits
 from oddaemon.domain.errors import NodeUnavailable
 from oddaemon.domain.types import EngineName, EntryId, LinkId, NodeId
+from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import OptionSpec
 from oddaemon.ports.event_bus import EventBus
@@ -70,7 +71,7 @@ def build_core(
     def node(node_id: NodeId | None) -> NodeClient:
         found = nodes.get(local if node_id is None else node_id)
         if found is None:
-            raise NodeUnavailable(f"there is no node {node_id!r}", hint=f"nodes here: {', '.join(nodes)}")
+            raise NodeUnavailable(f"there is no node {node_id!r}", hint=choices(node_id or "", nodes, "nodes here"))
         return found
 
     board = Board()

@@ -37,6 +37,14 @@ def nearest(name: str, known: Collection[str]) -> str:
     return by_lower[near[0]] if near else ""
 
 
+def choices(name: str, known: Collection[str], what: str) -> str:
+    """A hint for who named something that there is not: what may have been meant, and all that there is. `what`: what
+    these are, as in "nodes here"."""
+    near = nearest(name, known)
+    meant = f"did you mean {near}? " if near else ""
+    return f"{meant}{what}: {', '.join(known)}"
+
+
 def shortened(text: str) -> str:
     """The caller's text as messages show it: short, and with control characters written out."""
     return repr(text if len(text) <= 40 else text[:39] + "…")

@@ -27,6 +27,7 @@ from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.query import CACHE_SORT_FIELDS, parse_sort
 from oddaemon.domain.types import Bytes, EntryId, NodeId, ReplicaId, Seconds, UserId
 from oddaemon.domain.user import Principal, Scope, require, require_admin
+from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Page, Query, Store, Transaction
@@ -313,7 +314,7 @@ def _node_named(text: str, snapshots: Mapping[NodeId, NodeSnapshot]) -> NodeId |
     for node in snapshots.values():
         if text in (node.id, node.name):
             return node.id
-    raise NotFound(f"there is no node {text!r} that can be reached", hint="odctl status lists the nodes")
+    raise NotFound(f"there is no node {text!r} that can be reached", hint=choices(text, list(snapshots), "nodes here"))
 
 
 def _generations(tx: Transaction, key: str) -> Sequence[CacheEntry]:

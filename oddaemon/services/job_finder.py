@@ -13,6 +13,7 @@ from oddaemon.domain.filter_tree import settled, terms
 from oddaemon.domain.query import LIVE_SORT_FIELDS, SortKey, parse_sort
 from oddaemon.domain.types import EngineName, JobNumber
 from oddaemon.domain.user import Principal, Scope, require
+from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Page, Query, Store, Transaction
 from oddaemon.services.job_views import JobViews
@@ -124,7 +125,7 @@ class JobFinder:
         """The engine of that name. Raises NotFound."""
         known = self.engines()
         if name not in known:
-            raise NotFound(f"there is no engine {name[:40]!r}", hint=f"engines here: {', '.join(sorted(known))}")
+            raise NotFound(f"there is no engine {name[:40]!r}", hint=choices(name, sorted(known), "engines here"))
         return EngineName(name)
 
     def _query(

@@ -27,6 +27,7 @@ from oddaemon.domain.source import Source, SourceKind, parse_source, source_of_t
 from oddaemon.domain.torrent import TorrentInfo, parse_torrent
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, JobNumber, NodeId
 from oddaemon.domain.user import Principal
+from oddaemon.domain.words import choices
 from oddaemon.ports.engine import OptionSpec
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Material
@@ -167,9 +168,8 @@ class OrderReader:
             with suppress(Unsupported):
                 # one that is configured and could not be built says why
                 self.node(None).validate_options(EngineName(name), {})
-            raise InvalidArgument(
-                f"there is no engine {name!r}", field="engine", hint=f"engines here: {', '.join(sorted(known))}, auto"
-            )
+            hint = choices(name, [*sorted(known), "auto"], "engines here")
+            raise InvalidArgument(f"there is no engine {name!r}", field="engine", hint=hint)
         return EngineName(name)
 
     def named_node(self, wish: NodeId | None) -> NodeClient:

@@ -221,12 +221,13 @@ class RuntimeSettings:
             return [key]
         below = [name for name in self._specs if name.startswith(key.rstrip(".") + ".")]
         if not below:
-            raise self._unknown(key)
+            sections = {name.rpartition(".")[0] for name in self._specs}
+            raise self._unknown(key, sections)
         return below
 
-    def _unknown(self, key: str) -> NotFound:
+    def _unknown(self, key: str, sections: Collection[str] = ()) -> NotFound:
         # nearer than usual: most keys of a section look alike
-        close = difflib.get_close_matches(key, self._specs, n=1, cutoff=0.75)
+        close = difflib.get_close_matches(key, [*self._specs, *sections], n=1, cutoff=0.75)
         return NotFound(
             f"there is no setting {key}", hint=f"did you mean {close[0]}?" if close else "odctl settings ls lists them"
         )

@@ -13,6 +13,7 @@ from oddaemon.domain.job import JobState
 from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.types import BytesPerSecond, EngineName, NodeId, Seconds
 from oddaemon.domain.user import Principal, Scope, require, require_admin
+from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import OptionSpec
 from oddaemon.ports.node_client import NodeClient
@@ -142,7 +143,7 @@ class StatusService:
         for node in self.board.nodes.values():
             if text in (node.id, node.name):
                 return self._node_view(node)
-        raise NotFound(f"there is no node {text[:80]!r}", hint="odctl status lists the nodes")
+        raise NotFound(f"there is no node {text[:80]!r}", hint=choices(text, list(self.board.nodes), "nodes here"))
 
     async def remove_node(self, who: Principal, text: str) -> None:
         """For admins. Raises NotFound, and Conflict for the node of the controller itself: there is no other yet."""
@@ -166,8 +167,8 @@ class StatusService:
         for view in self._node_view(node).engines:
             if view.health.name == name:
                 return view
-        known = ", ".join(health.name for health in node.engines)
-        raise NotFound(f"there is no engine {name!r}", hint=f"engines here: {known}")
+        known = [health.name for health in node.engines]
+        raise NotFound(f"there is no engine {name!r}", hint=choices(name, known, "engines here"))
 
 
 def _damaged_rows(count: int) -> Notice:

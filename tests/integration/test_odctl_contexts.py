@@ -49,12 +49,3 @@ async def test_a_name_is_taken_once_and_variables_are_not_overruled_unseen(odctl
     assert (used.code, "unset ODCTL_HOST" in used.err) == (9, True)
     absent = await odctl("ls", host=False, ODCTL_CONTEXT="nas")
     assert (absent.code, "(from ODCTL_CONTEXT)" in absent.err) == (5, True)
-
-
-async def test_nodes_of_the_status(odctl: Shell, control: FakeControl) -> None:
-    listed = (await odctl("nodes", "ls", "--json")).json
-    assert listed
-    name = listed[0]["id"]
-    assert (await odctl("nodes", "show", name, "--json")).json == listed
-    missing = await odctl("nodes", "show", f"{name}x")
-    assert (missing.code, missing.out, f"did you mean {name}?" in missing.err) == (3, "", True)

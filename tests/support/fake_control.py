@@ -37,6 +37,14 @@ def job(number: int, **fields: Any) -> common.Job:
     return common.Job(**(known | fields))
 
 
+def node(name: str, **fields: Any) -> common.Node:
+    engine = common.Engine(name="aria2", version="1.37.0", ok=True, active=1, limit=5)
+    known: dict[str, Any] = {
+        "id": name, "role": "controller", "state": "online", "engines": [engine], "disk_total": 100, "disk_free": 50,
+    }  # fmt: skip
+    return common.Node(**(known | fields))
+
+
 class FakeControl(pb.ControlServiceBase):
     """Jobs by number. `refuse` maps a call's name to the status and error it fails with."""
 
@@ -53,6 +61,7 @@ class FakeControl(pb.ControlServiceBase):
         self.trailer: common.Error | None = None
         self.hang = False
         self.probed: list[common.File] = []
+        self.nodes = [node("nas")]
         self.clock: datetime.datetime | None = None
         self.add_seconds = 0.0
         self.bearers: list[str | None] = []
@@ -86,11 +95,9 @@ class FakeControl(pb.ControlServiceBase):
 
     async def get_status(self, message: pb.GetStatusRequest) -> pb.GetStatusResponse:
         self.note("get_status", message)
-        engine = common.Engine(name="aria2", version="1.37.0", ok=True, active=1, limit=5)
-        node = common.Node(id="nas", role="controller", state="online", engines=[engine], disk_total=100, disk_free=50)
         return pb.GetStatusResponse(
-            version="9.9.9", role="controller", uptime_s=12.5, jobs={"active": 1, "total": 1}, nodes=[node], pid=4242,
-            store="sqlite", warnings=[],
+            version="9.9.9", role="controller", uptime_s=12.5, jobs={"active": 1, "total": 1}, nodes=self.nodes,
+            pid=4242, store="sqlite", warnings=[],
         )  # fmt: skip
 
     async def add_jobs(self, message: pb.AddJobsRequest) -> pb.AddJobsResponse:

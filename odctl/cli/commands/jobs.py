@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from odctl.cli import show as view
+from odctl.cli import watch_option
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.filters import joined, quoted
@@ -15,25 +16,18 @@ from odctl.cli.output import Column
 from odctl.cli.pager import paged
 from odctl.client.errors import UsageError
 from odctl.client.models import Detail, Job
-from odctl.text import parse_duration, rate
+from odctl.text import rate
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
-OPTIONAL = {"ls": {"watch": r"\d[\d.]*(ms|s|m)?"}}
-"""Options whose value may be left out; see odctl.cli.hoist."""
-FASTEST, SLOWEST = 0.1, 60.0
-"""Seconds between two looks of `ls -w`, as the daemon takes them."""
+OPTIONAL = {"ls": watch_option.OPTIONAL}
 
 FiltersArg = Annotated[
     list[str] | None, typer.Argument(metavar="FILTER", help="field=value; see odctl help filters.")
 ]
 ColumnsOpt = Annotated[
     str, typer.Option("--columns", metavar="A,B", help="Only these fields, as the list shows them.")
-]
-WatchOpt = Annotated[
-    str | None,
-    typer.Option("--watch", "-w", metavar="[SECS]", help="Keep the list current, looking every so often (0.5)."),
 ]
 
 
@@ -48,7 +42,7 @@ def ls(
     mine: Annotated[bool, typer.Option("--mine", help="Only my own jobs.")] = False,
     user: Annotated[str, typer.Option("--user", metavar="NAME", help="Only this user's jobs.")] = "",
     summary: Annotated[bool, typer.Option("--summary", help="Only the totals.")] = False,
-    watch: WatchOpt = None,
+    watch: watch_option.WatchOpt = None,
 ) -> None:
     """List jobs, the newest first.
 
@@ -64,7 +58,7 @@ def ls(
     if watch is not None:
         from odctl.cli.following import watch_list
 
-        interval_ms = _interval_ms(watch)
+        interval_ms = round(watch_option.seconds(watch) * 1000)
         raise typer.Exit(
             watch_list(
                 run, where=where, sort=sort, offset=offset, limit=limit or 200, every=every, mine=mine,
@@ -94,16 +88,6 @@ def _chosen_columns(run: Invocation, columns: str) -> Sequence[Column]:
     if run.output.format not in ("table", "wide"):
         run.output.fields = names
     return shown
-
-
-def _interval_ms(text: str) -> int:
-    """0: as the daemon likes it."""
-    if not text:
-        return 0
-    seconds = parse_duration(text, "--watch")
-    if not FASTEST <= seconds <= SLOWEST:
-        raise UsageError(f"--watch takes {FASTEST:g} to {SLOWEST:g} seconds")
-    return round(seconds * 1000)
 
 
 def _summary(run: Invocation, jobs: list[Job], total: int) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from odctl.cli import watch_option
 from odctl.cli.app import invocation
+from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column, Output, check_fields
 from odctl.client.errors import OdctlError
 from odctl.text import clean, duration, rate, size
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
 
 FIELDS = (
     "id", "role", "state", "version", "address", "engines", "disk_total", "disk_free", "reserve", "jobs_active",
     "rate_down", "rate_up", "heartbeat_age_s", "labels", "storage_missing",
 )  # fmt: skip
 BAR = 10
+OPTIONAL = {"ls": watch_option.OPTIONAL, "show": watch_option.OPTIONAL}
 
 
-def disk_bar(node: dict[str, Any]) -> str:
+def disk_bar(node: Mapping[str, Any]) -> str:
     """How full the disk is; what is not known is no bar."""
     total, free = node["disk_total"] or 0, node["disk_free"] or 0
     used = round(BAR * (total - free) / total) if total > 0 else 0
@@ -27,7 +34,7 @@ def disk_bar(node: dict[str, Any]) -> str:
     return "#" * filled + "." * (BAR - filled) if total > 0 else "-"
 
 
-def engines(node: dict[str, Any]) -> str:
+def engines(node: Mapping[str, Any]) -> str:
     return " ".join(engine["name"] + ("" if engine["ok"] else "(fail)") for engine in node["engines"])
 
 
@@ -47,31 +54,64 @@ COLUMNS = (
 )
 
 
-def ls(ctx: typer.Context) -> None:
+def ls(ctx: typer.Context, watch: watch_option.WatchOpt = None) -> None:
     """List nodes: state, disk, jobs, speed, and how long ago each was heard of."""
     run = invocation(ctx)
     check_fields(run.output.fields, FIELDS)
-    run.output.records(run.call(lambda client: client.status())["nodes"], COLUMNS, known=FIELDS)
+
+    def draw(nodes: Sequence[Mapping[str, Any]]) -> None:
+        run.output.records(nodes, COLUMNS, known=FIELDS)
+
+    if watch is not None:
+        raise typer.Exit(_watch(run, (), watch, draw))
+    draw(run.call(lambda client: client.status())["nodes"])
 
 
 def show(
-    ctx: typer.Context, names: Annotated[list[str], typer.Argument(metavar="NODE", help="As in odctl nodes ls.")]
+    ctx: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NODE", help="As in odctl nodes ls.")],
+    watch: watch_option.WatchOpt = None,
 ) -> None:
     """Everything about a node."""
     run = invocation(ctx)
     check_fields(run.output.fields, FIELDS)
-    known = {node["id"]: node for node in run.call(lambda client: client.status())["nodes"]}
+
+    def draw(nodes: Sequence[Mapping[str, Any]]) -> None:
+        if run.output.structured or run.output.quiet:
+            run.output.records(nodes, COLUMNS, known=FIELDS)
+        else:
+            for node in nodes:
+                _details(run.output, node)
+
+    known = _by_name(run.call(lambda client: client.status()))
     found = [known[name] for name in names if name in known]
-    if run.output.structured or run.output.quiet:
-        run.output.records(found, COLUMNS, known=FIELDS)
-    else:
-        for node in found:
-            _details(run.output, node)
     missing = [name for name in names if name not in known]
+    if watch is None or not found:
+        draw(found)
     for name in missing:
         run.output.error(_unknown(name, list(known)))
+    if watch is not None and found:
+        raise typer.Exit(_watch(run, names, watch, draw))
     if missing:
         raise typer.Exit(ExitCode.PARTIAL if found else ExitCode.NOT_FOUND)
+
+
+def _by_name(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {node["id"]: node for node in status["nodes"]}
+
+
+def _watch(
+    run: Invocation, names: Sequence[str], every: str, draw: Callable[[Sequence[Mapping[str, Any]]], None]
+) -> int:
+    """These nodes, or all, until Ctrl-C."""
+    from odctl.cli.looking import look_often
+
+    async def ask(client: DaemonClient) -> list[dict[str, Any]]:
+        known = _by_name(await client.status())
+        return [known[name] for name in names or known if name in known]
+
+    seconds = watch_option.seconds(every)
+    return look_often(run, ask, draw, what="node", seconds=seconds, restless=("heartbeat_age_s",))
 
 
 def _unknown(name: str, known: list[str]) -> OdctlError:
@@ -84,7 +124,7 @@ def _unknown(name: str, known: list[str]) -> OdctlError:
     )
 
 
-def _details(output: Output, node: dict[str, Any]) -> None:
+def _details(output: Output, node: Mapping[str, Any]) -> None:
     output.line(f"{clean(node['id'])}  {clean(node['role'])}  {clean(node['state'])}")
     free = f"{size(node['disk_free'])} of {size(node['disk_total'])} free, {size(node['reserve'])} reserved"
     rows = [

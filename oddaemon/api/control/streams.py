@@ -17,6 +17,7 @@ from oddaemon.domain.errors import InvalidArgument, NotAllowed, NotFound
 from oddaemon.domain.events import Event, facts, is_for
 from oddaemon.domain.types import JobId, JobNumber, UserId
 from oddaemon.domain.user import Principal
+from oddaemon.domain.words import choices
 from oddaemon.ports.event_bus import Gap
 from oddaemon.ports.log_book import LogLine
 from oddaemon.ports.store import Transaction
@@ -197,7 +198,8 @@ async def logs(
     elif not who.is_admin:
         raise NotAllowed("only admins may read the daemon's log", hint="odctl logs JOB shows one job's")
     if message.node and message.node != parts.node_id:
-        raise NotFound(f"there is no node {message.node[:80]!r}", hint=f"nodes here: {parts.node_id}")
+        hint = choices(message.node, [parts.node_id], "nodes here")
+        raise NotFound(f"there is no node {message.node[:80]!r}", hint=hint)
     level = message.level.lower() or "debug"
     if level not in LEVELS:
         raise InvalidArgument(f"{message.level[:40]!r} is no level", field="level", hint="debug, info, warn or error")

@@ -1,0 +1,68 @@
+"""`odctl nodes`: nodes by name, and the list that keeps itself current."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from typing import Any
+
+from grpclib.const import Status
+from odproto.gen.opendebrid.common import v1 as common
+
+from tests.support.fake_control import FakeControl, node
+from tests.support.odctl_shell import Shell
+from tests.support.wait import until
+
+
+async def test_nodes_of_the_status(odctl: Shell, control: FakeControl) -> None:
+    listed = (await odctl("nodes", "ls", "--json")).json
+    assert listed
+    name = listed[0]["id"]
+    assert (await odctl("nodes", "show", name, "--json")).json == listed
+    missing = await odctl("nodes", "show", f"{name}x")
+    assert (missing.code, missing.out, f"did you mean {name}?" in missing.err) == (3, "", True)
+
+
+async def _line(child: Any) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(await asyncio.wait_for(child.stdout.readline(), 60))
+    return told
+
+
+async def test_a_watched_list_tells_each_change_as_a_line_while_the_daemon_comes_and_goes(
+    odctl: Shell, control: FakeControl
+) -> None:
+    control.nodes = [node("nas"), node("box", heartbeat_age_s=1.0)]
+    child = await odctl.start("nodes", "ls", "-w", "0.1", "--json", "--fields", "id,jobs_active")
+    assert await _line(child) == {"op": "set", "node": {"id": "nas", "jobs_active": 0}}
+    assert await _line(child) == {"op": "set", "node": {"id": "box", "jobs_active": 0}}
+    # that time passes is no change
+    control.nodes[1] = node("box", heartbeat_age_s=2.0)
+    seen = len(control.calls)
+    await until(lambda: len(control.calls) > seen + 2, what="two more looks")
+    control.nodes[0] = node("nas", jobs_active=3)
+    assert await _line(child) == {"op": "set", "node": {"id": "nas", "jobs_active": 3}}
+    control.refuse["get_status"] = (Status.UNAVAILABLE, common.Error(code="UNAVAILABLE", message="stopping"))
+    assert "trying again" in json.loads(await asyncio.wait_for(child.stderr.readline(), 60))["note"]
+    control.nodes.pop()
+    control.refuse.clear()
+    assert await _line(child) == {"op": "del", "node": {"id": "box"}}
+    child.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(child.communicate(), 60) == (b"", b"")
+    assert child.returncode == 130
+
+
+async def test_one_node_is_watched_and_an_unknown_one_is_said_once(odctl: Shell, control: FakeControl) -> None:
+    control.nodes = [node("nas"), node("box")]
+    child = await odctl.start("nodes", "show", "box", "bux", "-w", "0.1")
+    assert (await asyncio.wait_for(child.stdout.readline(), 60)).startswith(b"box  ")
+    control.nodes[1] = node("box", jobs_active=7)
+    rest = await asyncio.wait_for(child.stdout.readuntil(b"7 active"), 60)
+    assert b"nas" not in rest
+    child.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(child.communicate(), 60)
+    assert err.decode().splitlines() == ["odctl: there is no node 'bux'", "  did you mean box?"]
+    alone = await odctl("nodes", "show", "bux", "-w")
+    assert (alone.code, alone.out) == (3, "")
+    often = await odctl("nodes", "ls", "-w", "0.01")
+    assert (often.code, "0.1 to 60 seconds" in often.err) == (2, True)
