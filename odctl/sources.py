@@ -7,8 +7,10 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from odctl.client.errors import OdctlError, UsageError
 from odctl.text import clean, parse_size
@@ -28,8 +30,7 @@ _KEYS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Struct, frozen=True, kw_only=True):
     """One source with what was asked for it: the fields of AddItem."""
 
     input: str

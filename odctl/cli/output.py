@@ -8,7 +8,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 from odctl.cli.filters import excerpt
@@ -206,9 +206,7 @@ def jsonable(value: Any) -> Any:
 
 
 def names_of(item: Any) -> tuple[str, ...]:
-    if is_dataclass(item):
-        return tuple(field.name for field in fields(item))
-    return tuple(item)
+    return tuple(item) if isinstance(item, Mapping) else tuple(item.__struct_fields__)
 
 
 def get(item: Any, name: str) -> Any:

@@ -29,8 +29,8 @@ JOB_COLUMNS = (
     Column(title="NAME", field="name", show=lambda j: j.name or j.source, flexible=True),
     Column(title="WHY", field="reason", show=lambda j: why(j), flexible=True),
 )
-JOB_FIELDS = tuple(Job.__dataclass_fields__)
-FILE_FIELDS = tuple(File.__dataclass_fields__)
+JOB_FIELDS = tuple(Job.__struct_fields__)
+FILE_FIELDS = tuple(File.__struct_fields__)
 
 FILE_COLUMNS = (
     Column(title="#", show=lambda f: f.index, right=True),

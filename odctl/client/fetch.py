@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from odctl.client.errors import FAILURE, REFUSED, UNREACHABLE, OdctlError
 from odctl.client.http_get import CHUNK, TRIES, Request, asked_wait, check_day, is_network
 from odctl.client.models import Link
@@ -67,8 +69,7 @@ class Task:
     """Bytes that are there, for the progress."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(Struct, frozen=True, kw_only=True):
     """What became of a file; the fields of the JSON interface."""
 
     path: str

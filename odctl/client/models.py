@@ -7,30 +7,28 @@ knows the protocol.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 TERMINAL_STATES = frozenset({"completed", "failed", "cancelled"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(Struct, frozen=True, kw_only=True):
     code: str
     message: str
     retry_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobError:
+class JobError(Struct, frozen=True, kw_only=True):
     code: str
     message: str
     hint: str
     retryable: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(Struct, frozen=True, kw_only=True):
     id: int
     uuid: str
     name: str
@@ -77,8 +75,7 @@ class Job:
         return self.state
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobExtra:
+class JobExtra(Struct, frozen=True, kw_only=True):
     """What only `show` tells of a job."""
 
     selection: str
@@ -93,8 +90,7 @@ class JobExtra:
     """`sha256=…`, as it was asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class File(Struct, frozen=True, kw_only=True):
     job: int | None
     """None: of a source that was only looked at."""
     index: int
@@ -110,8 +106,7 @@ class File:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     job: int
     index: int
     path: str
@@ -124,8 +119,7 @@ class Link:
     kind: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MintedLink:
+class MintedLink(Struct, frozen=True, kw_only=True):
     """A link as it is known after it was made: without its URL, which is shown once."""
 
     id: str
@@ -150,8 +144,7 @@ class MintedLink:
     """From where alone it works."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """An error as a value, of one member of a batch."""
 
     code: str
@@ -160,8 +153,7 @@ class Failure:
     details: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one member of a batch: a job, or why not."""
 
     id: str
@@ -172,8 +164,7 @@ class Outcome:
     """So often the job was tried."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """Which jobs: ids as given, or a filter, or all of the caller's."""
 
     ids: tuple[str, ...] = ()
@@ -181,8 +172,7 @@ class Selection:
     all: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delta:
+class Delta(Struct, frozen=True, kw_only=True):
     """What changed on a page of jobs."""
 
     changed: tuple[Job, ...]
@@ -192,8 +182,7 @@ class Delta:
     """Jobs of the whole list."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detail:
+class Detail(Struct, frozen=True, kw_only=True):
     id: str
     job: Job | None
     extra: JobExtra | None
@@ -204,8 +193,7 @@ class Detail:
     failure: Failure | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     seq: int
     ts: datetime | None
     type: str
@@ -215,8 +203,7 @@ class Event:
     data: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hello:
+class Hello(Struct, frozen=True, kw_only=True):
     server_version: str
     api_major: int
     api_minor: int
@@ -230,8 +217,7 @@ class Hello:
     """The daemon's clock when it answered."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserLimits:
+class UserLimits(Struct, frozen=True, kw_only=True):
     """None: the setting's value. 0: no limit."""
 
     running: int | None
@@ -241,8 +227,7 @@ class UserLimits:
     requests_per_minute: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(Struct, frozen=True, kw_only=True):
     name: str
     role: str
     active: bool
@@ -258,8 +243,7 @@ class User:
     id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     user: str
     running: int
     jobs: int
@@ -271,8 +255,7 @@ class Usage:
     """Those that hold. None: no limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
+class ApiKey(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     user: str
@@ -283,8 +266,7 @@ class ApiKey:
     last_used_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Struct, frozen=True, kw_only=True):
     """A login."""
 
     id: str
@@ -298,8 +280,7 @@ REVOKED = ("sessions", "keys", "links", "invitations")
 """Of what it is said how much of it has ended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
+class Invitation(Struct, frozen=True, kw_only=True):
     id: str
     role: str
     invited_by: str
@@ -307,8 +288,7 @@ class Invitation:
     expires_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(Struct, frozen=True, kw_only=True):
     """Who the daemon takes the caller for, and by what."""
 
     user: User
@@ -332,8 +312,8 @@ def jsonable(value: Any) -> Any:
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [jsonable(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Struct):
+        return {name: jsonable(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from odctl.client import convert
 from odctl.client.models import Delta, Job
 from odctl.client.protocol import common, wire
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update:
+class Update(Struct, frozen=True, kw_only=True):
     """What is known now, and what changed since the last one."""
 
     jobs: dict[int, Job]

@@ -7,8 +7,10 @@ item moves it goes with it, and when its item leaves, nothing is under the curso
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from odctl.client.errors import OdctlError
 from odctl.client.models import User
@@ -23,8 +25,7 @@ UNKNOWN = ""
 GROWING = frozenset({"events", "log", "failures"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeItem:
+class NodeItem(Struct, frozen=True, kw_only=True):
     """A node as the daemon told of it, and how fast it was."""
 
     node: Mapping[str, Any]
@@ -32,16 +33,14 @@ class NodeItem:
     up: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """Of a list that grows at its end: an event, a gap among them, a line of the log, something that failed."""
 
     number: int
     said: Any
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """The items from row `offset` on, in the daemon's order."""
 
     key_of: Callable[[Any], str]

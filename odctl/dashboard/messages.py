@@ -6,16 +6,16 @@ Times are of the event loop's clock, in seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from odctl.client.errors import OdctlError
 from odctl.client.models import Hello, Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     """Which jobs, in which order; as `odctl ls` takes them."""
 
     filter: str = ""
@@ -26,14 +26,12 @@ class Query:
 # From the daemon
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connecting:
+class Connecting(Struct, frozen=True, kw_only=True):
     where: str
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connected:
+class Connected(Struct, frozen=True, kw_only=True):
     hello: Hello
     where: str
     why: str
@@ -41,22 +39,19 @@ class Connected:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
+class Lost(Struct, frozen=True, kw_only=True):
     error: OdctlError
     at: float
     retry_at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class Heard(Struct, frozen=True, kw_only=True):
     """The daemon said something, and be it that there is no news."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageTold:
+class PageTold(Struct, frozen=True, kw_only=True):
     """Of the jobs that `query` asks for, those from `offset` on."""
 
     query: Query
@@ -66,34 +61,29 @@ class PageTold:
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryRefused:
+class QueryRefused(Struct, frozen=True, kw_only=True):
     """The filter or the order is wrong."""
 
     query: Query
     error: OdctlError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsTold:
+class JobsTold(Struct, frozen=True, kw_only=True):
     """Answers to something that was asked of these jobs: they are so now."""
 
     jobs: tuple[Job, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobsRemoved:
+class JobsRemoved(Struct, frozen=True, kw_only=True):
     numbers: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusTold:
+class StatusTold(Struct, frozen=True, kw_only=True):
     status: Mapping[str, Any]
     at: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListTold:
+class ListTold(Struct, frozen=True, kw_only=True):
     """Of one of the other lists, in answer to `query`, the items from `offset` on."""
 
     list: str
@@ -103,15 +93,13 @@ class ListTold:
     total: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListRefused:
+class ListRefused(Struct, frozen=True, kw_only=True):
     list: str
     query: Query
     error: OdctlError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinesTold:
+class LinesTold(Struct, frozen=True, kw_only=True):
     """More at the end of a list that grows; `anew`: in the place of what was told before."""
 
     list: str
@@ -119,16 +107,14 @@ class LinesTold:
     anew: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gap:
+class Gap(Struct, frozen=True, kw_only=True):
     """Stands among the events where some were lost."""
 
     oldest: int
     """The oldest one that is kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failed(Struct, frozen=True, kw_only=True):
     """Something that the person asked for."""
 
     what: str
@@ -139,62 +125,52 @@ class Failed:
 # From the person
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """Another filter or order."""
 
     query: Query
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MovedTo:
+class MovedTo(Struct, frozen=True, kw_only=True):
     """The cursor, to a row of the list. The number of its job where it is known."""
 
     row: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkToggled:
+class MarkToggled(Struct, frozen=True, kw_only=True):
     """On the job under the cursor; the cursor goes one down."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RangeMarked:
+class RangeMarked(Struct, frozen=True, kw_only=True):
     """From the last mark that was set to the cursor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllMarked:
+class AllMarked(Struct, frozen=True, kw_only=True):
     """These jobs: all that the filter finds, as the daemon told."""
 
     sizes: Mapping[int, int | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarksCleared:
+class MarksCleared(Struct, frozen=True, kw_only=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FreezeToggled:
+class FreezeToggled(Struct, frozen=True, kw_only=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowToggled:
+class FollowToggled(Struct, frozen=True, kw_only=True):
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListAsked:
+class ListAsked(Struct, frozen=True, kw_only=True):
     """Another filter or order of one of the other lists."""
 
     list: str
     query: Query
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListMoved:
+class ListMoved(Struct, frozen=True, kw_only=True):
     """The cursor of one of the other lists."""
 
     list: str

@@ -8,9 +8,11 @@ moved, so that no key ever meets another job than the one that was aimed at.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from odctl.client.errors import OdctlError
 from odctl.client.models import Hello, Job
@@ -29,8 +31,7 @@ class Phase(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(Struct, frozen=True, kw_only=True):
     phase: Phase = Phase.CONNECTING
     where: str = ""
     why: str = ""
@@ -44,8 +45,7 @@ class Connection:
     """Stays when the connection is lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(Struct, frozen=True, kw_only=True):
     """The jobs from row `offset` on."""
 
     offset: int = 0
@@ -75,8 +75,7 @@ class Window:
         return Window(offset=self.offset, jobs=tuple(newest(job) for job in self.jobs), places=self.places)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Struct, frozen=True, kw_only=True):
     connection: Connection = field(default_factory=Connection)
     query: Query = field(default_factory=Query)
     refused: OdctlError | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -40,7 +39,7 @@ class Never:
 
 
 def job(number: int, name: str, state: str, **given: Any) -> Job:
-    known: dict[str, Any] = {field.name: None for field in fields(Job)}
+    known: dict[str, Any] = dict.fromkeys(Job.__struct_fields__)
     known |= {
         "id": number, "uuid": f"0198c0de-0000-7000-8000-{number:012d}", "name": name, "kind": "url", "hold": "none",
         "source": f"https://origin.test/{number}", "state": state, "engine": "aria2", "node": "nas", "user": "maya",

@@ -14,7 +14,7 @@ from odctl.client.errors import UsageError
 from odctl.client.models import ApiKey
 from odctl.text import clean, moment, parse_duration
 
-FIELDS = tuple(ApiKey.__dataclass_fields__)
+FIELDS = tuple(ApiKey.__struct_fields__)
 SECRET_FIELDS = ("id", "key", "scopes", "expires_at", "name", "user")
 SCOPES = ("read", "jobs", "admin")
 COLUMNS = (

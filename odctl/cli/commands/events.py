@@ -24,7 +24,7 @@ LEVELS = ("debug", "info", "warn", "error")
 ALSO = {"warning": "warn", "critical": "error"}
 """As other programs call them."""
 RECONNECT_SECONDS = 60.0
-EVENT_FIELDS = tuple(Event.__dataclass_fields__)
+EVENT_FIELDS = tuple(Event.__struct_fields__)
 LOG_FIELDS = ("ts", "level", "event", "job", "node", "msg")
 
 

@@ -29,7 +29,7 @@ from odctl.text import clean, parse_size, percent
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
-FIELDS = tuple(Fetched.__dataclass_fields__)
+FIELDS = tuple(Fetched.__struct_fields__)
 TICK_SECONDS = 0.2
 
 

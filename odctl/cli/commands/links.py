@@ -22,7 +22,7 @@ from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Link
 from odctl.text import clean, parse_duration
 
-LINK_FIELDS = tuple(Link.__dataclass_fields__)
+LINK_FIELDS = tuple(Link.__struct_fields__)
 PLAYERS = ("mpv", "vlc", "ffplay")
 CLASSES = {"play": WithProgram}
 

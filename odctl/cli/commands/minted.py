@@ -15,7 +15,7 @@ from odctl.text import moment, size
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
-FIELDS = tuple(MintedLink.__dataclass_fields__)
+FIELDS = tuple(MintedLink.__struct_fields__)
 COLUMNS = (
     Column(title="ID", show=lambda one: one.id),
     Column(title="JOB", show=lambda one: one.job or "-", right=True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +19,7 @@ from odctl.text import clean, moment, parse_duration, parse_size, size
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
-FIELDS = tuple(User.__dataclass_fields__)
+FIELDS = tuple(User.__struct_fields__)
 ROLES = ("user", "admin")
 DEFAULT, UNLIMITED = ("default", "-"), ("none", "unlimited")
 PASSWORD_STDIN = "--password-stdin"  # noqa: S105 - the name of an option
@@ -73,7 +72,7 @@ def usage(
     run = invocation(ctx)
     found = run.call(lambda client: client.accounts.usage(name))
     if run.output.structured:
-        run.output.value({field: getattr(found, field) for field in Usage.__dataclass_fields__})
+        run.output.value({field: getattr(found, field) for field in Usage.__struct_fields__})
         return
     most = found.limits
     ends = f", until {moment(found.day_ends_at)}" if most.served_per_day else ""
@@ -118,7 +117,7 @@ def _limits(user: User) -> str:
     ]  # fmt: skip
     if not told:
         return "as the settings say"
-    return ", ".join(told) + ("" if len(told) == len(fields(own)) else "; the others as the settings say")
+    return ", ".join(told) + ("" if len(told) == len(own.__struct_fields__) else "; the others as the settings say")
 
 
 def add(
@@ -289,7 +288,7 @@ def quota(
                odctl users quota maya --reset
     """
     run = invocation(ctx)
-    changes: dict[str, int | None] = dict.fromkeys(UserLimits.__dataclass_fields__) if reset else {}
+    changes: dict[str, int | None] = dict.fromkeys(UserLimits.__struct_fields__) if reset else {}
     for key, text, what, parse in (
         ("storage", storage, "SIZE", parse_size), ("running", running, "--running", _count),
         ("jobs", jobs, "--jobs", _count), ("served_per_day", served, "--served", parse_size),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from odproto.gen.opendebrid.common import v1 as common
 
 from odctl.client import convert
@@ -22,7 +22,7 @@ HELLO = Hello(
 
 
 def job(number: int, **fields: object) -> Job:
-    return replace(convert.job(common.Job(id=number, size=100, state=common.JobState.ACTIVE)), **fields)  # type: ignore[arg-type]
+    return replace(convert.job(common.Job(id=number, size=100, state=common.JobState.ACTIVE)), **fields)
 
 
 def told(*numbers: int, offset: int = 0, total: int | None = None, query: Query | None = None) -> m.PageTold:

@@ -40,7 +40,7 @@ def test_whose_a_job_is_stands_where_it_is_not_plain() -> None:
     ],
 )
 def test_limits_of_one_s_own_are_named_and_no_others(limits: dict[str, Any], told: str) -> None:
-    own = UserLimits(**(dict.fromkeys(UserLimits.__dataclass_fields__) | limits))
+    own = UserLimits(**(dict.fromkeys(UserLimits.__struct_fields__) | limits))
     assert users._limits(cast(User, SimpleNamespace(limits=own))) == told
 
 
