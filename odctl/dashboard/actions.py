@@ -113,7 +113,7 @@ class JobActions:
             elif details:
                 then(details[0].job)
 
-        self.dashboard.carry_out(what, lambda client: client.get_jobs(which), told)
+        self.dashboard.carry_out(what, lambda client: client.get_jobs(which), told, opens=True)
 
     # Keys
 
@@ -171,7 +171,7 @@ class JobActions:
                 return
             self._ask_removal(which, known, going)
 
-        self.dashboard.carry_out("remove", lambda client: client.remove(which, dry_run=True), would)
+        self.dashboard.carry_out("remove", lambda client: client.remove(which, dry_run=True), would, opens=True)
 
     def _ask_removal(self, which: Selection, known: Sequence[Job], going: Sequence[Outcome]) -> None:
         from odctl.dashboard.dialogs.confirm import Choose

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
-from textual.widgets import ContentSwitcher
+from textual.screen import ModalScreen, Screen
+from textual.widgets import ContentSwitcher, Input, TextArea
 
 from odctl.client.errors import OdctlError
 from odctl.client.models import Job
@@ -35,6 +36,7 @@ from odctl.dashboard.panes.jobs import JobsPane
 from odctl.dashboard.screens import SCREENS
 from odctl.dashboard.state import Phase, State, reduce
 from odctl.dashboard.top_bar import TopBar
+from odctl.dashboard.typed import OneAtATime
 from odctl.text import clean
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ TICK_SECONDS = 1.0
 
 
 
-class DashboardApp(App[int]):
+class DashboardApp(OneAtATime):
     """`connect` makes a client for a connection, without connecting."""
 
     CSS_PATH = "dashboard.tcss"
@@ -259,24 +261,37 @@ class DashboardApp(App[int]):
     # Doing
 
     def carry_out(
-        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None
-    ) -> None:
-        """Does `work` beside everything else and gives its answer to `then`; says so when it fails."""
+        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None,
+        *, opens: bool = False,
+    ) -> None:  # fmt: skip
+        """Does `work` beside everything else and gives its answer to `then`; says so when it fails. `opens`: `then`
+        opens a dialog, which has the keys that are typed meanwhile; it is not opened to whoever did something else."""
         client = self.feed.client
         if client is None:
             self.complain(what, OdctlError("offline, nothing was changed", hint="again when the daemon is there"))
             return
 
+        before, release = self.screen, self.hold_keys() if opens else None
+
         async def run() -> None:
             try:
                 answer = await work(client)
+                if opens and self._elsewhere(before):
+                    self.say(f"{what}: you went on meanwhile, nothing was done", severity="warning")
+                elif then is not None:
+                    then(answer)
             except OdctlError as error:
                 self.complain(what, error)
-            else:
-                if then is not None:
-                    then(answer)
+            finally:
+                if release is not None:
+                    release()
 
         self.run_worker(run(), name=what, exit_on_error=False)
+
+    def _elsewhere(self, before: Screen[object]) -> bool:
+        """The person is in another dialog by now, or writes something."""
+        other = self.screen is not before and isinstance(self.screen, ModalScreen)
+        return other or isinstance(self.focused, Input | TextArea)
 
     def complain(self, what: str, error: OdctlError) -> None:
         hint = f" – {error.hint}" if error.hint else ""

@@ -67,9 +67,11 @@ class Dashboard(Protocol):
         """Keeps what the person likes."""
 
     def carry_out(
-        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None
-    ) -> None:
-        """Does `work` beside everything else and gives its answer to `then`; says so when it fails."""
+        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None,
+        *, opens: bool = False,
+    ) -> None:  # fmt: skip
+        """Does `work` beside everything else and gives its answer to `then`; says so when it fails. `opens`: `then`
+        opens a dialog, which has the keys that are typed meanwhile; it is not opened to whoever did something else."""
 
     def complain(self, what: str, error: OdctlError) -> None:
         """Says what failed, why, and what to do."""

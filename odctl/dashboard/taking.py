@@ -101,7 +101,7 @@ class Taking:
 
             self.dashboard.push_screen(Copied(f"Link of job {number}", [url], qr=True))
 
-        self.dashboard.carry_out("QR code", lambda client: link_of(client, number, file), show)
+        self.dashboard.carry_out("QR code", lambda client: link_of(client, number, file), show, opens=True)
 
     def action_copy_menu(self) -> None:
         number, file = self._current("copy"), self.chosen_file()

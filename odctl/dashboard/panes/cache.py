@@ -171,7 +171,7 @@ class CachePane(PolledPane):
             question = f"Remove {entries(going)} of the cache ({size})?"
             self.dashboard.push_screen(Confirm(question, lines, "Remove them"), lambda yes: self._clean(wish, yes))
 
-        self.dashboard.carry_out("clean up", lambda client: _clean(client, wish, dry_run=True), planned)
+        self.dashboard.carry_out("clean up", lambda client: _clean(client, wish, dry_run=True), planned, opens=True)
 
     def _clean(self, wish: cleaning.Wish, yes: bool | None) -> None:
         if yes:
