@@ -9,6 +9,7 @@ from rich.style import Style
 from textual.geometry import Size
 from textual.strip import Strip
 
+from odctl import text as words
 from odctl.client.models import Job
 from odctl.dashboard.columns import GUTTER, bar, layout, note_of, state_of
 from odctl.dashboard.fitted import fitted
@@ -74,7 +75,7 @@ class JobTable(LineList):
         return job, row == state.row, number is not None and number == state.number, number in state.marks
 
     def measure(self) -> None:
-        width = self.scrollable_content_region.width or self.app.size.width
+        width = self.room
         if self.row_height > 1:
             self.placed = layout(CARD, width)
             total = width
@@ -153,11 +154,11 @@ class JobTable(LineList):
         if note:
             yield Segment(fitted(note, width - 19, self.glyphs.more), self._style("note"))
         elif width > 40:
-            done, rest = bar(job.progress if job.size is not None else None, width - 40, self.glyphs)
+            known = job.size is not None or job.state == "completed"
+            done, rest = bar(job.progress if known else None, width - 40, self.glyphs)
             yield Segment(done + rest, self._style("bar"))
-            from odctl import text as words
-
-            yield Segment(f" {words.percent(job.progress):>6} {words.rate(job.rate_down):>12}", self._style("dim"))
+            percent = words.percent(job.progress) if known else self.glyphs.dash
+            yield Segment(f" {percent:>6} {words.rate(job.rate_down):>12}", self._style("dim"))
 
 
 class JobHeader(ListHeader):

@@ -100,6 +100,16 @@ class LineList(ScrollView, can_focus=True):
         elif row >= rows.stop:
             self.scroll_to(y=(row - len(rows) + 1) * height, animate=False, immediate=True)
 
+    @property
+    def room(self) -> int:
+        """Columns for a line. A list that is hidden has what its frame has: its header is there all the same."""
+        frame = self.parent
+        return (
+            self.scrollable_content_region.width
+            or (frame.content_size.width if isinstance(frame, Widget) else 0)
+            or self.app.size.width
+        )
+
     def measure(self) -> None:
         """Gives the columns their widths and the list its size."""
 
@@ -182,6 +192,10 @@ class ListHeader(Widget):
             segments += [Segment(shown, sorted_by if here else plain), Segment(" ", plain)]
         left, width = round(self.table.scroll_x), self.size.width
         return Strip(segments).crop_extend(left, left + width, plain)
+
+    def on_resize(self) -> None:
+        if not self.table.display:
+            self.table.measure()  # what is hidden is not told that its room has changed
 
     def on_click(self, event: events.Click) -> None:
         at = event.x + round(self.table.scroll_x) - GUTTER

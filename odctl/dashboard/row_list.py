@@ -69,7 +69,7 @@ class RowList(LineList):
             self.refresh()
 
     def measure(self) -> None:
-        width = self.scrollable_content_region.width or self.app.size.width
+        width = self.room
         self.placed = fit(self.columns, width)
         self.virtual_size = Size(width, self.count)
         self.post_message(self.LaidOut())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,43 +9,17 @@ import pytest
 
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError, Unreachable
-from odctl.client.models import Hello, Job, JobError, Reason
+from odctl.client.models import Hello, JobError, Reason
 from odctl.dashboard import messages as m
 from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.glyphs import UNICODE
 from odctl.dashboard.options import Options
+from tests.support.jobs import NOW, WHERE, Never, job
 from tests.support.snapshots import compare
 
 FOLDER = Path(__file__).with_name("snapshots")
 SIZES = ((120, 40), (80, 24), (60, 20))
-NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 AT = 100.0
-WHERE = "unix:///run/opendebrid/control.sock"
-
-
-class Never:
-    """A client that is still connecting."""
-
-    endpoint, source = WHERE, "auto"
-
-    async def __aenter__(self) -> Never:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def __aexit__(self, *exc: object) -> None:
-        pass
-
-
-def job(number: int, name: str, state: str, **given: Any) -> Job:
-    known: dict[str, Any] = dict.fromkeys(Job.__struct_fields__)
-    known |= {
-        "id": number, "uuid": f"0198c0de-0000-7000-8000-{number:012d}", "name": name, "kind": "url", "hold": "none",
-        "source": f"https://origin.test/{number}", "state": state, "engine": "aria2", "node": "nas", "user": "maya",
-        "progress": 0.0, "size": 13_500_000_000, "done": 0, "rate_down": 0, "rate_up": 0, "files_total": 1,
-        "files_selected": 1, "priority": 0, "tags": (), "created_at": NOW, "rev": 1, "cache_hit": False,
-    }  # fmt: skip
-    return Job(**(known | given))
-
 
 JOBS = (
     job(131, "[SubsPlease] Show [/] \x1b[31m05", "active", engine_state="metadata", size=None),
