@@ -14,11 +14,8 @@ def show_dashboard(
     # it imports the protocol while this process imports Textual
     child = Child()
     from odctl.client.bridge import Bridge
-
-    bridge = Bridge(child)
-    bridge.open_ahead(choice, own.timeout)
     from odctl.dashboard.launch import open_dashboard
 
     return open_dashboard(
-        bridge, choice, timeout=own.timeout, pane=pane, filter=filter, read_only=read_only, mouse=mouse
+        Bridge(child), choice, timeout=own.timeout, pane=pane, filter=filter, read_only=read_only, mouse=mouse
     )

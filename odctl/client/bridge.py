@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import pickle
 import struct
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -37,23 +37,44 @@ class Bridge:
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Queue[tuple[Any, ...]]] = {}
         self._last = 0
-        self._ahead: tuple[Choice, float | None] | None = None
+        self._ahead: dict[int, tuple[Any, ...]] = {}
+        """What was asked before there was an event loop, by its number."""
 
-    def open_ahead(self, choice: Choice, timeout: float | None) -> None:
-        """Asks the child to connect before there is an event loop that could wait for it."""
+    def open_ahead(self, choice: Choice, timeout: float | None, pages: Mapping[str, Any]) -> None:
+        """Asks the child to connect, and for these pages, before there is an event loop that could wait for it. Who
+        asks for just this first gets what comes of it."""
         if self._child is not None:
-            self._last += 1
-            self._ahead = (choice, timeout)
-            self._child.ours.sendall(_packed((self._last, "open", choice, timeout)))
-            self._waiting[self._last] = asyncio.Queue()
+            for message in (("open", choice, timeout), ("stream", "pages", (), dict(pages))):
+                self._last += 1
+                self._ahead[self._last] = message
+                self._child.ours.sendall(_packed((self._last, *message)))
+                self._waiting[self._last] = asyncio.Queue()
+
+    def _asked_ahead(self, *message: Any) -> int | None:
+        """The number under which just this was asked; None: it was not."""
+        number = next((number for number, asked in self._ahead.items() if asked == message), None)
+        if number is not None:
+            del self._ahead[number]
+        return number
+
+    def _drop_ahead(self) -> None:
+        for number in self._ahead:
+            del self._waiting[number]
+            self._forget(number)
+        self._ahead.clear()
 
     async def connect(self, choice: Choice, timeout: float | None) -> tuple[str, Hello | None]:
         """A new client over there, in the place of any other: its endpoint, and what the daemon said of itself. Raises
         OdctlError."""
         await self.open()
-        ahead, self._ahead = self._ahead, None
-        if ahead == (choice, timeout):
-            return await self._answer(self._last)  # type: ignore[no-any-return]
+        ahead = self._asked_ahead("open", choice, timeout)
+        try:
+            if ahead is not None:
+                return await self._answer(ahead)  # type: ignore[no-any-return]
+        except OdctlError:
+            self._drop_ahead()
+            raise
+        self._drop_ahead()  # it was for another connection
         return await self.call("open", choice, timeout)  # type: ignore[no-any-return]
 
     async def open(self) -> None:
@@ -128,11 +149,16 @@ class Bridge:
 
     async def stream(self, *what: Any) -> AsyncGenerator[Any, None]:
         """Every answer. Raises OdctlError."""
-        self._last += 1
-        number = self._last
-        queue = self._waiting[number] = asyncio.Queue()
+        ahead = self._asked_ahead("stream", *what)
+        if ahead is None:
+            self._drop_ahead()  # nobody would read it
+            self._last += 1
+            self._waiting[self._last] = asyncio.Queue()
+        number = ahead or self._last
+        queue = self._waiting[number]
         try:
-            self._send(number, "stream", *what)
+            if ahead is None:
+                self._send(number, "stream", *what)
             while True:
                 answer, value = await queue.get()
                 if answer == "error":

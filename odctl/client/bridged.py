@@ -30,6 +30,7 @@ class Other:
         self._writer = writer
         self._client: DaemonClient | None = None
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._opening: asyncio.Task[None] | None = None
 
     def take(self, number: int, kind: str, what: Sequence[Any]) -> None:
         if kind == "cancel":
@@ -41,6 +42,8 @@ class Other:
         kinds = {"open": self._open, "call": self._call, "stream": self._stream}
         task = asyncio.create_task(self._answer(number, kinds[kind](number, *what)), name=f"bridged {number}")
         self._tasks[number] = task
+        if kind == "open":
+            self._opening = task
         task.add_done_callback(lambda _: self._tasks.pop(number, None))
 
     async def _answer(self, number: int, work: Awaitable[tuple[str, Any]]) -> None:
@@ -67,16 +70,18 @@ class Other:
         if client is not None:
             await client.__aexit__(None, None, None)
 
-    def _method(self, path: str) -> Any:
+    async def _method(self, path: str) -> Any:
+        if self._opening is not None:
+            await asyncio.wait((self._opening,))  # it may have been asked for in the same breath
         if self._client is None:
             raise ConnectionLost()
         return attrgetter(path)(self._client)
 
     async def _call(self, number: int, path: str, args: Sequence[Any], named: dict[str, Any]) -> tuple[str, Any]:
-        return "result", await self._method(path)(*args, **named)
+        return "result", await (await self._method(path))(*args, **named)
 
     async def _stream(self, number: int, path: str, args: Sequence[Any], named: dict[str, Any]) -> tuple[str, None]:
-        async with contextlib.aclosing(self._method(path)(*args, **named)) as items:
+        async with contextlib.aclosing((await self._method(path))(*args, **named)) as items:
             async for item in items:
                 await self._tell(number, "item", item)
         return "end", None

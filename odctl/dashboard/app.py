@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,9 +25,9 @@ from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import Banner
-from odctl.dashboard.columns import fields_of, layout
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted, Work
+from odctl.dashboard.first import first_wanted, interval_ms
 from odctl.dashboard.glyphs import ASCII, Glyphs
 from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOCAL_MS, REMOTE_MS = 500, 1000
-FIRST_ROWS, FIRST_COLUMNS = 80, 1000
-"""Asked for before the size of the screen is known."""
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
 
@@ -82,12 +80,13 @@ class DashboardApp(OneAtATime):
         self.clock = clock
         file = self.options.preferences
         self.preferences, self._complaint = prefs.load(file) if file is not None else (prefs.Preferences(), "")
-        first = Query(filter=self.options.filter, sort=self.preferences.sort)
-        self.state = State(query=first)
+        self._wanted = first_wanted(
+            self.preferences, self.options.filter, shutil.get_terminal_size(), remote=self.options.remote
+        )
+        self.state = State(query=self._wanted.query)
         self.feed = Feed(connect, self.tell)
         self._feeding: asyncio.Task[None] | None = None
-        self._interval_ms = self.preferences.interval_ms or (REMOTE_MS if self.options.remote else LOCAL_MS)
-        self._wanted: Wanted | None = None
+        self._interval_ms = interval_ms(self.preferences, remote=self.options.remote)
         self._ascii = AsciiOnly()
         self._history: History | None = None
         self._first_pane = self.options.pane if self.options.pane != "jobs" else ""
@@ -134,7 +133,7 @@ class DashboardApp(OneAtATime):
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         # what is asked for now is there when the screen is drawn for the first time
-        self.want(0, FIRST_ROWS, fields_of(layout(self.preferences.columns, FIRST_COLUMNS)))
+        self.feed.want(self._wanted)
         self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")
         self._feeding.add_done_callback(self._fed)
 
@@ -236,10 +235,12 @@ class DashboardApp(OneAtATime):
 
     def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:
         """The list is told for these rows from here on."""
-        self._wanted = Wanted(
+        wanted = Wanted(
             query=self.state.query, offset=offset, limit=limit, interval_ms=self._interval_ms, fields=fields
         )
-        self.feed.want(self._wanted)
+        if not self._wanted.covers(wanted):
+            self._wanted = wanted
+            self.feed.want(wanted)
 
     def attend(self, name: str, work: Work | None) -> None:
         """From here on `work` runs over every connection; None: nothing does."""
@@ -401,8 +402,8 @@ class DashboardApp(OneAtATime):
         self._interval_ms = int(min(max(self._interval_ms * factor, 125), 8000))
         self.prefer(interval_ms=self._interval_ms)
         self.say(f"looks every {self._interval_ms / 1000:g} s")
-        if self._wanted is not None:
-            self.want(self._wanted.offset, self._wanted.limit, self._wanted.fields)
+        self._wanted = replace(self._wanted, interval_ms=self._interval_ms)
+        self.feed.want(self._wanted)
 
     def action_leave(self) -> None:
         self.exit(0)

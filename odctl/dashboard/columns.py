@@ -16,7 +16,6 @@ Cell = tuple[str, str]
 
 DIM, NAME = "dim", "name"
 STATES = ("active", "queued", "paused", "completed", "failed", "cancelled")
-STYLES = (*STATES, "dim", "name", "bar", "rest", "mark", "note")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,20 @@ class Wanted:
     limit: int
     interval_ms: int
     fields: tuple[str, ...] = ()
+
+    def covers(self, other: Wanted) -> bool:
+        """Who is told this is told `other`, and not much more."""
+        alike = (self.query, self.interval_ms, self.fields) == (other.query, other.interval_ms, other.fields)
+        within = self.offset <= other.offset and other.offset + other.limit <= self.offset + self.limit
+        return alike and within and self.limit <= 2 * other.limit
+
+    def asked(self) -> Mapping[str, Any]:
+        """As DaemonClient.pages takes it."""
+        query = self.query
+        return {
+            "where": query.filter, "sort": query.sort, "old": query.old, "offset": self.offset, "limit": self.limit,
+            "interval_ms": self.interval_ms, "fields": self.fields,
+        }  # fmt: skip
 
 
 class Feed:
@@ -192,12 +206,8 @@ class Feed:
         loop = asyncio.get_running_loop()
         known: dict[int, Job] = {}
         query = wanted.query
-        stream = client.pages(
-            where=query.filter, sort=query.sort, old=query.old, offset=wanted.offset, limit=wanted.limit,
-            interval_ms=wanted.interval_ms, fields=wanted.fields,
-        )  # fmt: skip
         try:
-            async with contextlib.aclosing(stream) as deltas:
+            async with contextlib.aclosing(client.pages(**wanted.asked())) as deltas:
                 async for delta in deltas:
                     known |= {job.id: job for job in delta.changed}
                     known = {number: known[number] for number in delta.order}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,18 +13,25 @@ from typing import TYPE_CHECKING, cast
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose
 from odctl.dashboard import preferences
-from odctl.dashboard.app import DashboardApp
+from odctl.dashboard.first import first_wanted
 from odctl.dashboard.glyphs import Glyphs, of_terminal
 from odctl.dashboard.options import Options
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
+    from odctl.dashboard.app import DashboardApp
+
 
 def open_dashboard(
     bridge: Bridge, choice: Choice, *, timeout: float | None, pane: str, filter: str, read_only: bool, mouse: bool,
     glyphs: Glyphs | None = None,
 ) -> int:  # fmt: skip
     """Until the person leaves it. The exit code. `bridge` goes to the daemon, and is ended."""
+    remote, file = "SSH_CONNECTION" in os.environ, preferences.path()
+    first = first_wanted(preferences.load(file)[0], filter, shutil.get_terminal_size(), remote=remote)
+    bridge.open_ahead(choice, timeout, first.asked())
+    # Textual, while the daemon finds out
+    from odctl.dashboard.app import DashboardApp
 
     def connect() -> DaemonClient:
         return cast("DaemonClient", BridgedClient(bridge, choice, timeout=timeout))
@@ -33,9 +41,8 @@ def open_dashboard(
         return lambda: cast("DaemonClient", BridgedClient(bridge, other, timeout=timeout))
 
     options = Options(
-        pane=pane, filter=filter, read_only=read_only, preferences=preferences.path(),
-        remote="SSH_CONNECTION" in os.environ, reach=reach, glyphs=glyphs or of_terminal(),
-        starter=starter(choice),
+        pane=pane, filter=filter, read_only=read_only, preferences=file, remote=remote, reach=reach,
+        glyphs=glyphs or of_terminal(), starter=starter(choice),
     )  # fmt: skip
     app = DashboardApp(connect, options)
     try:

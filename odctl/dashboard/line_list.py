@@ -18,17 +18,15 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
-from odctl.dashboard.columns import GUTTER, STYLES, Placed
+from odctl.dashboard.columns import GUTTER, Placed
 from odctl.dashboard.fitted import fitted
 from odctl.dashboard.glyphs import Glyphs
+from odctl.dashboard.palette import style_of
 
 
 class LineList(ScrollView, can_focus=True):
     """Has a cursor, scrolls, and says what the person does; which rows there are, and their lines, are of its kinds."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        *(f"jobs--{name}" for name in STYLES), "jobs--cursor", "jobs--cursor-blurred", "jobs--header", "jobs--match",
-    }  # fmt: skip
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down,j", "move(1)", "Down", show=False, id="list.down"),
         Binding("up,k", "move(-1)", "Up", show=False, id="list.up"),
@@ -116,7 +114,7 @@ class LineList(ScrollView, can_focus=True):
     def _style(self, name: str) -> Style:
         found = self._styles.get(name)
         if found is None:
-            found = self._styles[name] = self.get_component_rich_style(f"jobs--{name}", partial=True)
+            found = self._styles[name] = style_of(name, self.app.theme_variables, self.background_colors[1])
         return found
 
     @property
@@ -163,8 +161,6 @@ class LineList(ScrollView, can_focus=True):
 class ListHeader(Widget):
     """The titles of the columns; a click sorts by one. It has no scroll of its own: it shows what the list shows."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"jobs--header", "jobs--sorted"}
-
     @dataclass
     class Chosen(Message):
         """Sort by this field."""
@@ -180,8 +176,9 @@ class ListHeader(Widget):
         first = keys[0] if keys else ""
         field, descending = first.removeprefix("!"), first.startswith("!")
         glyphs = self.table.glyphs
-        plain = self.get_component_rich_style("jobs--header")
-        sorted_by = self.get_component_rich_style("jobs--sorted")
+        variables, below = self.app.theme_variables, self.background_colors[1]
+        plain = self.rich_style + style_of("header", variables, below)
+        sorted_by = self.rich_style + style_of("sorted", variables, below)
         segments = [Segment(" " * GUTTER, plain)]
         placed: Sequence[Placed[Any]] = self.table.placed
         for place in placed:

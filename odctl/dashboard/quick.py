@@ -24,9 +24,6 @@ def open_quickly() -> int | None:
         child.close()
         return None
     from odctl.client.bridge import Bridge
-
-    bridge = Bridge(child)
-    bridge.open_ahead(choice, None)
     from odctl.dashboard.launch import open_dashboard
 
-    return open_dashboard(bridge, choice, timeout=None, pane="jobs", filter="", read_only=False, mouse=True)
+    return open_dashboard(Bridge(child), choice, timeout=None, pane="jobs", filter="", read_only=False, mouse=True)

@@ -22,14 +22,11 @@ def main(descriptor: int) -> int:
     child = Child()
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
     from odctl.client.bridge import Bridge
-
-    bridge = Bridge(child)
-    bridge.open_ahead(task.choice, task.timeout)
     from odctl.dashboard.glyphs import UNICODE
     from odctl.dashboard.launch import open_dashboard
 
     return open_dashboard(
-        bridge, task.choice, timeout=task.timeout, pane=task.pane, filter=task.filter, read_only=task.read_only,
+        Bridge(child), task.choice, timeout=task.timeout, pane=task.pane, filter=task.filter, read_only=task.read_only,
         mouse=True, glyphs=UNICODE,
     )  # fmt: skip
 

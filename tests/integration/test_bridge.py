@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,16 +102,55 @@ async def test_no_daemon_is_told_as_it_is_without_a_bridge(tmp_path: Path) -> No
         await bridge.close()
 
 
-async def test_it_can_be_asked_to_connect_before_there_is_a_loop(served: Desk) -> None:
-    choice = Choice(paths=(served.path,), source="flag")
+PAGES: Mapping[str, Any] = {
+    "where": "", "sort": "id", "old": False, "offset": 0, "limit": 20, "interval_ms": 200, "fields": ("name",),
+}  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def asked_ahead(choice: Choice) -> AsyncIterator[Bridge]:
     bridge = Bridge(await asyncio.to_thread(Child))
     try:
-        bridge.open_ahead(choice, None)
-        async with BridgedClient(bridge, choice) as client:
-            assert client.hello_answer is not None
-            assert (await client.status())["server"]["pid"] is not None
+        bridge.open_ahead(choice, None, PAGES)
+        yield bridge
     finally:
         await bridge.close()
+
+
+async def total(client: BridgedClient, **pages: Any) -> int:
+    async with contextlib.aclosing(client.pages(**{**PAGES, **pages})) as deltas:
+        return (await anext(aiter(deltas))).total  # type: ignore[no-any-return]
+
+
+async def test_it_can_be_asked_to_connect_and_for_a_page_before_there_is_a_loop(served: Desk) -> None:
+    choice = Choice(paths=(served.path,), source="flag")
+    async with asked_ahead(choice) as bridge, BridgedClient(bridge, choice) as client:
+        assert client.hello_answer is not None
+        asked = bridge._last
+        assert await total(client) == 0
+        assert bridge._last == asked, "it was asked for a second time"
+        assert await total(client) == 0
+        assert (await client.status())["server"]["pid"] is not None
+        await until(lambda: not bridge._waiting, what="the end of all that was asked")
+
+
+async def test_other_pages_than_were_asked_for_ahead_are_asked_for(served: Desk) -> None:
+    choice = Choice(paths=(served.path,), source="flag")
+    async with asked_ahead(choice) as bridge, BridgedClient(bridge, choice) as client:
+        assert await total(client, limit=5) == 0
+        await until(lambda: not bridge._waiting, what="the end of what was asked ahead")
+
+
+async def test_what_was_asked_ahead_of_a_daemon_that_is_not_there_is_not_the_answer_of_another(
+    served: Desk, tmp_path: Path
+) -> None:
+    nowhere = Choice(paths=(tmp_path / "none.sock",), source="flag")
+    async with asked_ahead(nowhere) as bridge:
+        with pytest.raises(Unreachable):
+            async with BridgedClient(bridge, nowhere):
+                pass
+        async with BridgedClient(bridge, Choice(paths=(served.path,), source="flag")) as client:
+            assert await total(client) == 0
 
 
 async def test_the_child_ends_with_whoever_started_it(served: Desk) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.containers import Vertical
-from textual.widgets import Input
 
 from odctl.dashboard.panes.base import Pane
+
+if TYPE_CHECKING:
+    from textual.widgets import Input
 
 TYPING_SECONDS = 0.2
 """After the last key of a filter it is asked for."""
@@ -36,6 +38,8 @@ class Filtering(Pane):
     def action_filter(self) -> None:
         line = self.filter_line()
         if line is None:
+            from textual.widgets import Input
+
             line = Input(self.filter_text(), placeholder=self.FILTER, id="filter", compact=True)
             self.frame.mount(line)
         line.focus()
@@ -43,7 +47,7 @@ class Filtering(Pane):
     def filter_line(self) -> Input | None:
         """While it is open."""
         found = self.query("#filter")
-        return cast(Input, found.first()) if found else None
+        return cast("Input", found.first()) if found else None
 
     def close_filter(self) -> None:
         self.query("#filter").remove()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -18,7 +18,7 @@ from odctl.dashboard import actions, taking
 from odctl.dashboard import messages as m
 from odctl.dashboard.actions import JobActions
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
-from odctl.dashboard.details import TABS, Details
+from odctl.dashboard.first import MARGIN, WIDE_FROM
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.panes.filtering import Filtering
@@ -26,10 +26,9 @@ from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 from odctl.dashboard.taking import Taking
 
-WIDE_FROM = 120
-"""From so many columns on the details have room beside the list."""
-MARGIN = 0.5
-"""Screens of rows that are known above and below the one that is shown."""
+if TYPE_CHECKING:
+    from odctl.dashboard.details import Details
+
 
 
 class JobsPane(JobActions, Taking, Filtering):
@@ -68,8 +67,9 @@ class JobsPane(JobActions, Taking, Filtering):
         self.details: Details | None = None
         self._alone = False
         """The details were opened where there is no room beside the list."""
-        with Horizontal():
-            yield self.frame
+        # the details come after the first picture, to where there is room for them already
+        self.frame.set_class(self._mode() == 1, "beside")
+        yield self.frame
 
     def entered(self) -> None:
         (self.table if self.table.display else self).focus()
@@ -88,20 +88,24 @@ class JobsPane(JobActions, Taking, Filtering):
     def _place_details(self) -> None:
         mode = self._mode()
         if self.details is None:
-            beside = self.query_one(Horizontal)
-            if not mode or not beside.is_attached:
+            if not mode or not self.is_attached:
                 return  # or the dashboard is left before it was drawn
+            from odctl.dashboard.details import Details
+
             self.details = Details(self.dashboard)
-            beside.mount(self.details)
+            self.mount(self.details)
         show(self.details, mode > 0)
         show(self.frame, mode < 2)
+        self.frame.set_class(mode == 1, "beside")
         self.details.set_class(mode == 2, "alone")
         self.details.show_job(self.dashboard.state)
 
     def _in_details(self) -> bool:
         return self.details is not None and self.details.has_focus_within
 
-    def _open_details(self, tab: int | None = None) -> None:
+    def _open_details(self, tab: str = "") -> None:
+        from odctl.dashboard.details import TABS
+
         if not self._mode():
             if self.dashboard.columns >= WIDE_FROM:
                 self.dashboard.prefer(pane=1)
@@ -112,7 +116,7 @@ class JobsPane(JobActions, Taking, Filtering):
         assert details is not None
 
         def opened() -> None:
-            details.open(details.at if tab is None else tab)
+            details.open(TABS.index(tab) if tab else details.at)
 
         self.call_after_refresh(opened)
 
@@ -120,10 +124,10 @@ class JobsPane(JobActions, Taking, Filtering):
         self._open_details()
 
     def action_files(self) -> None:
-        self._open_details(TABS.index("Files"))
+        self._open_details("Files")
 
     def action_log(self) -> None:
-        self._open_details(TABS.index("Log"))
+        self._open_details("Log")
 
     def action_wider(self, by: int) -> None:
         """Hidden, beside the list, alone, and round again."""
