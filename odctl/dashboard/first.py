@@ -24,7 +24,7 @@ def interval_ms(preferences: Preferences, *, remote: bool) -> int:
 def first_wanted(preferences: Preferences, filter: str, screen: os.terminal_size, *, remote: bool) -> Wanted:
     """What will be wanted once the list has its place on a screen of this size, as well as that is known now."""
     beside = preferences.pane == 1 and screen.columns >= WIDE_FROM
-    width = (screen.columns * 58 // 100 if beside else screen.columns) - 3
+    width = (screen.columns * 584 // 1000 if beside else screen.columns) - 3
     return Wanted(
         query=Query(filter=filter, sort=preferences.sort), offset=0, limit=int(screen.lines * (1 + MARGIN)) + 1,
         interval_ms=interval_ms(preferences, remote=remote),
