@@ -312,27 +312,11 @@ def _crash(error: Exception, line: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         output.error(OdctlError(f"{where}{error.strerror or error}", code="IO"))
         return ExitCode.FAILURE
+    from odctl.crash import crash_file
+
     kind = type(error).__name__
-    output.error(OdctlError(f"unexpected {kind}: {error}", code="BUG", hint=_crash_file(error)))
+    output.error(OdctlError(f"unexpected {kind}: {error}", code="BUG", hint=crash_file(error)))
     return ExitCode.FAILURE
-
-
-def _crash_file(error: Exception) -> str:
-    """Writes the traceback without values of variables; the line that tells where."""
-    import time
-    import traceback
-
-    from odctl.config import state_dir
-
-    path = state_dir() / f"odctl-crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", errors="backslashreplace") as stream:
-            stream.write("".join(traceback.format_exception(error)))
-    except OSError:
-        return "run it again with --debug to see where"
-    return f"this is a bug; the details are in {path}"
 
 
 def invocation(ctx: typer.Context) -> Invocation:

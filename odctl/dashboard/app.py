@@ -36,8 +36,8 @@ from odctl.dashboard.panes.base import Pane
 from odctl.dashboard.panes.jobs import JobsPane
 from odctl.dashboard.screens import SCREENS
 from odctl.dashboard.state import Phase, State, reduce
+from odctl.dashboard.steady import Steady
 from odctl.dashboard.top_bar import TopBar
-from odctl.dashboard.typed import OneAtATime
 from odctl.text import clean
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ TICK_SECONDS = 1.0
 
 
 
-class DashboardApp(OneAtATime):
+class DashboardApp(Steady):
     """`connect` makes a client for a connection, without connecting."""
 
     CSS_PATH = "dashboard.tcss"
@@ -75,16 +75,15 @@ class DashboardApp(OneAtATime):
         self, connect: Callable[[], DaemonClient], options: Options | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(clock)
         self.options = options or Options()
-        self.clock = clock
         file = self.options.preferences
         self.preferences, self._complaint = prefs.load(file) if file is not None else (prefs.Preferences(), "")
         self._wanted = first_wanted(
             self.preferences, self.options.filter, shutil.get_terminal_size(), remote=self.options.remote
         )
         self.state = State(query=self._wanted.query)
-        self.feed = Feed(connect, self.tell)
+        self.feed = Feed(connect, self.tell, self.mishaps.error)
         self._feeding: asyncio.Task[None] | None = None
         self._interval_ms = interval_ms(self.preferences, remote=self.options.remote)
         self._ascii = AsciiOnly()
@@ -132,20 +131,10 @@ class DashboardApp(OneAtATime):
             # else the terminal would be left as it is while we draw on it
             for number in (signal.SIGTERM, signal.SIGHUP):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
+        asyncio.get_running_loop().set_exception_handler(self.nobody_asked)
         # what is asked for now is there when the screen is drawn for the first time
         self.feed.want(self._wanted)
         self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")
-        self._feeding.add_done_callback(self._fed)
-
-    def _fed(self, task: asyncio.Task[None]) -> None:
-        """The feed never ends by itself: a fault of ours must be seen."""
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-
-            def fail() -> None:
-                raise error
-
-            self.call_later(fail)
 
     async def on_mount(self) -> None:
         self._drawable = True
@@ -197,6 +186,7 @@ class DashboardApp(OneAtATime):
     def tell(self, message: Message) -> None:
         """Takes in what was said and shows what came of it."""
         before = self.state
+        self.mishaps.trail.add(self.clock(), message)
         self.state = reduce(before, message)
         if self.state is not before and self._drawable:
             self.draw()

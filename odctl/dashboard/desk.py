@@ -76,6 +76,9 @@ class Dashboard(Protocol):
     def complain(self, what: str, error: OdctlError) -> None:
         """Says what failed, why, and what to do."""
 
+    def mishap(self, what: str, fault: BaseException) -> None:
+        """Tells of an exception that nobody expected, and goes on."""
+
     def say(self, text: str, severity: str = "information") -> None:
         """A toast. Names from outside are only text in it."""
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from odctl.client.errors import OdctlError
+
 
 class Errands:
     """`failed` is called after one that raised."""
@@ -28,8 +30,12 @@ class Errands:
         def over(done: asyncio.Task[None]) -> None:
             if self._under_way.get(name) is done:
                 del self._under_way[name]
-            if not done.cancelled() and done.exception() is not None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
                 self._failed()
+                if not isinstance(error, OdctlError):
+                    told = {"message": f"{self._whose} {name}", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(told)
 
         task.add_done_callback(over)
 

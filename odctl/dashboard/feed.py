@@ -51,13 +51,18 @@ class Wanted:
 
 
 class Feed:
-    """`connect` makes a client, without connecting. `post` takes every message, in the event loop's own thread."""
+    """`connect` makes a client, without connecting. `post` takes every message, in the event loop's own thread. `fault`
+    makes what a person is told of an exception that nobody expected: it ends the connection, never the feed."""
 
-    def __init__(self, connect: Callable[[], DaemonClient], post: Callable[[Message], None]) -> None:
+    def __init__(
+        self, connect: Callable[[], DaemonClient], post: Callable[[Message], None],
+        fault: Callable[[Exception], OdctlError],
+    ) -> None:  # fmt: skip
         self.client: DaemonClient | None = None
         """While it is connected."""
         self._connect = connect
         self._post = post
+        self._fault = fault
         self._wanted: Wanted | None = None
         self._changed = asyncio.Event()
         self._again = asyncio.Event()
@@ -102,6 +107,8 @@ class Feed:
                 error = failure
                 if self.client is not None:
                     pause = FIRST_PAUSE
+            except Exception as failure:  # noqa: BLE001 - a screen that says so is better than none
+                error = self._fault(failure)
             finally:
                 self.client = None
             # not all of the clients of a daemon that restarts at the same moment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose
+from odctl.config import Environment
 from odctl.dashboard import preferences
 from odctl.dashboard.first import first_wanted
 from odctl.dashboard.glyphs import Glyphs, of_terminal
@@ -45,13 +47,30 @@ def open_dashboard(
         glyphs=glyphs or of_terminal(), starter=starter(choice),
     )  # fmt: skip
     app = DashboardApp(connect, options)
+    fault: Exception | None = None
     try:
         code = app.run(mouse=mouse)
+    except Exception as error:  # noqa: BLE001 - of Textual's own, or of the terminal
+        fault, code = error, None
     finally:
         bridge.end()
+    fault = app.fault or fault
+    if fault is not None:
+        return _broken(app, fault)
     _farewell(app)
     sys.stdout.flush()
     return int(code or 0) if app.return_code in (None, 0) else int(app.return_code or 1)
+
+
+def _broken(app: DashboardApp, fault: Exception) -> int:
+    """One line: what ended it, and where to read on."""
+    if Environment.read().debug:
+        traceback.print_exception(fault)
+    error = app.mishaps.error(fault)
+    with suppress(OSError):
+        sys.stderr.write(f"odctl: the dashboard ended: {error.message}; {error.hint}\n")
+        sys.stderr.flush()
+    return 1
 
 
 def starter(choice: Choice) -> tuple[str, ...]:

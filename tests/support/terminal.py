@@ -77,6 +77,16 @@ class Terminal:
         assert process.returncode is not None
         return process.returncode
 
+    async def hang_up(self) -> int:
+        """The window is closed, or the line has dropped. The exit code of what ran in it."""
+        process = self._process
+        assert process is not None
+        os.close(self._ours)
+        self._ours = -1
+        await until(lambda: process.returncode is not None, what="odctl to end")
+        assert process.returncode is not None
+        return process.returncode
+
     async def __aenter__(self) -> Terminal:
         return self
 
@@ -86,7 +96,7 @@ class Terminal:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(signal.SIGKILL)
             await self._process.wait()
-        for descriptor in (self._ours, self._theirs):
+        for descriptor in {self._ours, self._theirs} - {-1}:
             os.close(descriptor)
 
     # The person

@@ -81,7 +81,7 @@ async def test_a_download_is_watched_filtered_and_marked_through_a_crash_of_the_
         assert terminal.raw.count(b"keep running") == before, "it is said once"
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 async def test_no_process_is_left_by_a_dashboard_that_is_killed(daemon: Daemon, how: int) -> None:
     async with Terminal() as terminal:
         await terminal.run("top", environment={**daemon.environment, **TERMINAL}, cwd=daemon.folder)

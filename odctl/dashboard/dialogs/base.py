@@ -10,6 +10,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
+from textual.worker import Worker, WorkerState
 
 from odctl.dashboard.desk import Dashboard
 from odctl.text import clean
@@ -50,6 +51,10 @@ class Dialog(ModalScreen[T]):
     def parts(self) -> list[Widget]:
         """What is in the frame."""
         return []
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self.dashboard.mishap(event.worker.name, event.worker.error)
 
     def action_leave(self) -> None:
         self.dismiss(None)

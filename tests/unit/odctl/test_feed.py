@@ -48,7 +48,7 @@ class Client:
 async def fed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Feed, list[Any]]]:
     monkeypatch.setattr("odctl.dashboard.feed.FIRST_PAUSE", 0.0)
     posted: list[Any] = []
-    feed = Feed(Client, posted.append)  # type: ignore[arg-type]
+    feed = Feed(Client, posted.append, lambda fault: OdctlError(f"unexpected {type(fault).__name__}"))  # type: ignore[arg-type]
     running = asyncio.create_task(feed.run())
     try:
         yield feed, posted
@@ -104,3 +104,21 @@ async def test_a_refusal_leaves_the_connection_and_the_next_question_is_asked(mo
         await until(lambda: count(posted, m.ListTold) == 1)
         assert count(posted, m.Lost) == 0
         assert [told.items for told in posted if isinstance(told, m.ListTold)] == [(3, 9)]
+
+
+async def test_an_exception_that_nobody_expected_ends_the_connection_and_not_the_feed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = [True]
+
+    async def work(_: object) -> None:
+        if broken.pop():
+            raise KeyError("colour")
+        await asyncio.Event().wait()
+
+    broken.insert(0, False)
+    async with fed(monkeypatch) as (feed, posted):
+        feed.attend("events", work)
+        await until(lambda: count(posted, m.Connected) == 2)
+        (lost,) = [told for told in posted if isinstance(told, m.Lost)]
+        assert lost.error.message == "unexpected KeyError"
