@@ -125,9 +125,11 @@ class Output:
         return {name: record[name] for name in self.fields}
 
     def records(
-        self, items: Sequence[Any], columns: Sequence[Column], *, known: Sequence[str] = (), ids: str = "id"
-    ) -> None:
-        """A list in the chosen format. `known`: the names of the fields; `ids`: the field that -q prints."""
+        self, items: Sequence[Any], columns: Sequence[Column], *, known: Sequence[str] = (), ids: str = "id",
+        none: str = "",
+    ) -> None:  # fmt: skip
+        """A list in the chosen format. `known`: the names of the fields; `ids`: the field that -q prints; `none`: what
+        people are told of an empty list, on stderr."""
         known = known or (names_of(items[0]) if items else ())
         if self.fields and known:
             check_fields(self.fields, known)
@@ -143,6 +145,8 @@ class Output:
         elif self.format == "csv":
             self._csv(items, self.fields or known)
         else:
+            if none and not items:
+                self.note(none)
             with paged(self):
                 self._table(items, [raw_column(name) for name in self.fields] or columns)
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from grpclib.const import Status
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
-from odctl.cli import tree
 from tests.support.fake_control import ACTIVE, COMPLETED, FAILED, NOW, FakeControl, FakeDaemon, job
 from tests.support.forked import ROOT
 from tests.support.odctl_shell import Shell
@@ -27,54 +25,6 @@ JOB_FIELDS = [
     "files_total", "files_selected", "priority", "tags", "position", "error", "created_at", "started_at",
     "completed_at", "rev",
 ]  # fmt: skip
-ARGUMENTS: dict[tuple[str, ...], Sequence[str]] = {
-    ("probe",): ["http://h/x"], ("show",): ["1"], ("watch",): ["2"], ("wait",): ["2"], ("files",): ["1"],
-    ("select",): ["1", "all"], ("link",): ["1"], ("get",): ["1"], ("play",): ["1", "--player", "true"],
-    ("pause",): ["1"], ("resume",): ["1"], ("cancel",): ["1"], ("retry",): ["1"], ("rm",): ["1"],
-    ("nodes", "show"): ["nas"],
-    ("set",): ["1", "name=x"], ("engines", "test"): ["aria2"], ("cache", "show"): ["k"], ("cache", "rm"): ["k"],
-    ("cache", "pin"): ["k"], ("cache", "unpin"): ["k"], ("cache", "cleanup"): ["--older", "1d", "-y"],
-    ("settings", "get"): ["a"], ("settings", "set"): ["a=1"], ("settings", "unset"): ["a"], ("add",): ["http://h/x"],
-    ("events",): ["--no-follow"], ("links", "rm"): ["--job", "1"], ("users", "show"): ["maya"],
-    ("users", "add"): ["maya", "--no-password"], ("users", "passwd"): ["maya", "--stdin"],
-    ("users", "role"): ["maya", "admin"], ("users", "disable"): ["maya"], ("users", "enable"): ["maya"],
-    ("users", "rm"): ["maya", "-y"], ("users", "quota"): ["maya", "1G"], ("users", "link"): ["maya", "--none"],
-    ("users", "revoke"): ["maya"], ("apikey", "create"): ["phone"], ("apikey", "rotate"): ["phone"],
-    ("apikey", "revoke"): ["phone"], ("login",): ["--password-stdin"],
-}  # fmt: skip
-STDIN = {("users", "passwd"): b"correct horse\n", ("login",): b"correct horse\n"}
-ACTS = {("daemon", "stop"), ("play",)}
-"""Would end, or start, something else."""
-WITHOUT_DAEMON = {*(("context", verb) for verb in ("ls", "show", "use", "add", "rm", "rename")),
-                  ("completion",), ("top",), ("web",), ("help",), ("version",), ("doctor",), ("logout",),
-                  ("daemon", "start"), ("daemon", "restart"), ("daemon", "stop"), ("daemon", "run")}  # fmt: skip
-
-
-def line_of(path: tuple[str, ...]) -> list[str]:
-    return [*path, *ARGUMENTS.get(path, ())]
-
-
-@pytest.mark.parametrize("path", [path for path, _ in tree.entries() if path not in WITHOUT_DAEMON], ids=" ".join)
-async def test_every_command_says_what_to_do_when_no_daemon_runs(odctl: Shell, path: tuple[str, ...]) -> None:
-    answer = await odctl(*line_of(path), stdin=STDIN.get(path, b""))
-    assert (answer.code, answer.out) == (5, "")
-    lines = answer.err.splitlines()
-    assert lines[0] == "odctl: the OpenDebrid daemon is not running on this machine"
-    assert f"no socket at {odctl.folder / 'c.sock'}" in lines[1]
-    assert "start it: odctl daemon start" in lines[2]
-    assert len(lines) == 3
-
-
-@pytest.mark.parametrize(
-    "path", [path for path, _ in tree.entries() if path not in WITHOUT_DAEMON | ACTS], ids=" ".join
-)
-async def test_with_json_every_command_prints_json_or_nothing(
-    odctl: Shell, control: FakeControl, path: tuple[str, ...]
-) -> None:
-    answer = await odctl(*line_of(path), "--json", stdin=STDIN.get(path, b""))
-    for line in [answer.out] if path[0] not in ("events", "logs", "watch") else answer.out.splitlines():
-        assert not line or json.loads(line) is not None
-    assert all("error" in json.loads(line) for line in answer.err.splitlines())
 
 
 async def test_a_stale_socket_is_told_from_a_missing_one(odctl: Shell) -> None:

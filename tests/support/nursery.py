@@ -7,6 +7,7 @@ as ordered, and an exit code. Tests of the beginning itself start the program an
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import json
@@ -17,6 +18,7 @@ import runpy
 import signal
 import socket
 import sys
+import termios
 import time
 from typing import Any
 
@@ -77,6 +79,12 @@ def _keep(program: str, order: dict[str, Any], descriptors: list[int]) -> None:
     for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
         os.close(descriptor)
+    if os.isatty(0):
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C typed there is for this program
+        # those that were made at the start have another kind of file for theirs
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the program
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False, errors="backslashreplace")  # noqa: SIM115
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import pty
@@ -17,6 +18,7 @@ from typing import Any
 
 import pyte
 
+from tests.support.forked import Forked, forked
 from tests.support.wait import until
 
 KEYS = {"enter": "\r", "escape": "\x1b", "up": "\x1b[A", "down": "\x1b[B", "backspace": "\x7f", "tab": "\t"}
@@ -44,7 +46,7 @@ class Terminal:
         self.before = termios.tcgetattr(self._theirs)
         self.raw = b""
         """All that was written to it."""
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | Forked | None = None
 
     # The program
 
@@ -54,6 +56,13 @@ class Terminal:
             sys.executable, "-m", "odctl", *arguments, env=dict(environment), cwd=cwd, start_new_session=True,
             stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, preexec_fn=self._control,
         )  # fmt: skip
+
+    def fork(self, *arguments: str, environment: Mapping[str, str], cwd: Path) -> None:
+        """As `run`, in a tenth of the time: for what does not open the dashboard."""
+        with open(os.dup(self._theirs), "r+b", buffering=0) as stream:
+            self._process = forked(
+                "odctl", *arguments, environment=environment, cwd=cwd, stdin=stream, stdout=stream, stderr=stream
+            )
 
     def _control(self) -> None:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -94,7 +103,8 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGKILL)
             await self._process.wait()
         for descriptor in {self._ours, self._theirs} - {-1}:
             os.close(descriptor)

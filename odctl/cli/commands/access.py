@@ -37,14 +37,18 @@ def sessions(
     """List the open sessions of a user: the logins. One is ended by: odctl users revoke --session ID"""
     run = invocation(ctx)
     found = run.call(lambda client: client.accounts.sessions(name))
-    run.output.records(found, SESSION_COLUMNS, known=tuple(Session.__struct_fields__), ids="id")
+    run.output.records(
+        found, SESSION_COLUMNS, known=tuple(Session.__struct_fields__), ids="id", none="no open sessions"
+    )
 
 
 def invitations(ctx: typer.Context) -> None:
     """List the invitations that nobody has used. One is revoked by: odctl users revoke --invitation ID"""
     run = invocation(ctx)
     found = run.call(lambda client: client.accounts.invitations())
-    run.output.records(found, INVITATION_COLUMNS, known=tuple(Invitation.__struct_fields__), ids="id")
+    run.output.records(
+        found, INVITATION_COLUMNS, known=tuple(Invitation.__struct_fields__), ids="id", none="no open invitations"
+    )
 
 
 SessionOpt = Annotated[

@@ -36,7 +36,7 @@ def ls(ctx: typer.Context, user: UserOpt = "") -> None:
     """List API keys, without the secret part: that was shown when they were made."""
     run = invocation(ctx)
     found = run.call(lambda client: client.accounts.api_keys(user))
-    run.output.records(found, COLUMNS, known=FIELDS, ids="name")
+    run.output.records(found, COLUMNS, known=FIELDS, ids="name", none="no API keys; make one: odctl apikey create NAME")
 
 
 def create(

@@ -183,6 +183,8 @@ def _lines(run: Invocation, result: dict[str, Any], done: Sequence[dict[str, Any
     word = "removed" if result["applied"] else "would remove"
     for item in done:
         run.output.line(_line(word, item))
+    if not result["items"]:
+        run.output.note("nothing to remove")
     if done:
         run.output.note(f"{size(result['freed_bytes'])} {'freed' if result['applied'] else 'would be freed'}")
 

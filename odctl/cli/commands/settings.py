@@ -51,7 +51,7 @@ def ls(
         found = [setting for setting in found if setting["source"] == source]
     if effective:
         found = [setting for setting in found if setting["value"] != setting["default"]]
-    run.output.records(found, COLUMNS, known=FIELDS, ids="key")
+    run.output.records(found, COLUMNS, known=FIELDS, ids="key", none="no setting fits")
 
 
 def get(
