@@ -21,6 +21,7 @@ from odctl.client.daemon import DaemonClient  # noqa: E402
 from odctl.client.endpoints import Choice  # noqa: E402
 from odctl.client.errors import ConnectionLost, OdctlError  # noqa: E402
 from odctl.client.models import Hello  # noqa: E402
+from odctl.client.pages import Memory  # noqa: E402
 
 
 class Other:
@@ -29,6 +30,7 @@ class Other:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._client: DaemonClient | None = None
+        self._memory = Memory()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._opening: asyncio.Task[None] | None = None
 
@@ -61,7 +63,7 @@ class Other:
 
     async def _open(self, number: int, choice: Choice, timeout: float | None) -> tuple[str, tuple[str, Hello | None]]:
         await self.close()
-        client = DaemonClient(choice, timeout=timeout, keyring=Keyring())
+        client = DaemonClient(choice, timeout=timeout, keyring=Keyring(), memory=self._memory)
         self._client = await client.__aenter__()
         return "result", (client.endpoint, client.hello_answer)
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, TypeVar
 
 from odproto import API_MAJOR, API_MINOR
@@ -22,7 +22,7 @@ from odctl.client.endpoints import Choice, find_socket
 from odctl.client.errors import REFUSED, OdctlError
 from odctl.client.files import Files
 from odctl.client.models import Delta, Detail, Event, Hello, Job, Outcome, Selection
-from odctl.client.pages import Page
+from odctl.client.pages import Memory
 from odctl.client.protocol import Message, wire
 from odctl.client.upkeep import Upkeep
 
@@ -50,7 +50,9 @@ class DaemonClient:
         tell: Callable[[str], None] | None = None,
         keyring: Keyring | None = None,
         anonymous: bool = False,
+        memory: Memory | None = None,
     ) -> None:
+        self._memory = Memory() if memory is None else memory
         self.path: Path = find_socket(choice)
         self.source = choice.source
         self._tell = tell
@@ -267,12 +269,15 @@ class DaemonClient:
         old: bool = False,
         interval_ms: int = 0,
         fields: Sequence[str] = (),
+        epoch: str = "",
+        known: Mapping[int, int] = MappingProxyType({}),
     ) -> AsyncGenerator[wire.WatchResponse, None]:
         """The raw stream; see odctl.client.watching for what follows jobs through gaps and reconnects. Of the jobs
-        only `fields` are told, if there are some."""
+        only `fields` are told, if there are some; those `known` of that `epoch` only when their revision is another."""
         request = wire.WatchRequest(
             filter=where, sort=sort, offset=offset, limit=limit, all=old, interval_ms=interval_ms,
-            fields=list(fields), selector=None if which is None else _selector(which),
+            fields=list(fields), selector=None if which is None else _selector(which), epoch=epoch,
+            known=list(known), known_revs=list(known.values()),
         )  # fmt: skip
         async with contextlib.aclosing(guarded(self._control.watch(request), "watch")) as stream:
             async for answer in stream:
@@ -281,14 +286,25 @@ class DaemonClient:
     async def pages(
         self, *, where: str, sort: str, offset: int, limit: int, old: bool, interval_ms: int, fields: Sequence[str]
     ) -> AsyncGenerator[Delta, None]:
-        """A page of jobs as it changes."""
-        page = Page()
+        """A page of jobs as it changes; the first answer has all of it. Only what differs from the page before it, of
+        this client or of one with the same memory, comes from the daemon."""
+        hello = self.hello_answer
+        epoch, user = (hello.epoch, hello.user) if hello is not None else ("", "")
+        of = (self.endpoint, epoch, user, *sorted(fields))
+        page = self._memory.take(*of)
         stream = self.watch(
-            where=where, sort=sort, offset=offset, limit=limit, old=old, interval_ms=interval_ms, fields=fields
-        )
-        async with contextlib.aclosing(stream) as answers:
-            async for answer in answers:
-                yield page.apply(answer).delta()
+            where=where, sort=sort, offset=offset, limit=limit, old=old, interval_ms=interval_ms, fields=fields,
+            epoch=epoch, known=page.settled(),
+        )  # fmt: skip
+        first = True
+        try:
+            async with contextlib.aclosing(stream) as answers:
+                async for answer in answers:
+                    delta = page.apply(answer).delta(whole=first)
+                    first = False
+                    yield delta
+        finally:
+            self._memory.put(page, *of)
 
     # Events and logs
 

@@ -10,6 +10,8 @@ from odctl.client import convert
 from odctl.client.models import Delta, Job
 from odctl.client.protocol import common, wire
 
+OVER = frozenset({common.JobState.COMPLETED, common.JobState.FAILED, common.JobState.CANCELLED})
+
 
 class Update(Struct, frozen=True, kw_only=True):
     """What is known now, and what changed since the last one."""
@@ -20,8 +22,9 @@ class Update(Struct, frozen=True, kw_only=True):
     removed: frozenset[int]
     total: int
 
-    def delta(self) -> Delta:
-        changed = tuple(job for number, job in self.jobs.items() if number in self.changed)
+    def delta(self, *, whole: bool = False) -> Delta:
+        """`whole`: for who knows nothing yet."""
+        changed = tuple(job for number, job in self.jobs.items() if whole or number in self.changed)
         return Delta(changed=changed, order=tuple(self.jobs), total=self.total)
 
 
@@ -37,7 +40,10 @@ class Page:
         before = set(self.jobs)
         changed: set[int] = set()
         if answer.snapshot is not None:
-            self.messages = {job.id: job for job in answer.snapshot.jobs}
+            told = {job.id: job for job in answer.snapshot.jobs}
+            both = self.messages | told
+            order = answer.snapshot.order or list(told)
+            self.messages = {number: both[number] for number in order if number in both}
             fresh = {number: convert.job(message) for number, message in self.messages.items()}
             changed = {number for number, job in fresh.items() if self.jobs.get(number) != job}
             self.jobs, self.total = fresh, answer.snapshot.total
@@ -58,6 +64,14 @@ class Page:
             total=self.total,
         )
 
+    def settled(self) -> dict[int, int]:
+        """Revisions by number of the jobs of which nothing changes without a new one."""
+        return {
+            number: message.rev
+            for number, message in self.messages.items()
+            if message.state in OVER and not message.rate_up and message.peers is None and message.seeders is None
+        }
+
     def _patch(self, patch: wire.JobPatch) -> None:
         message = self.messages.setdefault(patch.id, common.Job(id=patch.id))
         for name in patch.fields:
@@ -65,3 +79,21 @@ class Page:
             if patch.job is not None and hasattr(message, name):
                 setattr(message, name, getattr(patch.job, name))
         self.jobs[patch.id] = convert.job(message)
+
+
+@dataclass(slots=True)
+class Memory:
+    """The page that was told last, and what it was told of: what comes after a lost connection, or after the person
+    scrolled on, needs only what is otherwise."""
+
+    page: Page = field(default_factory=Page)
+    of: tuple[object, ...] = ()
+
+    def take(self, *of: object) -> Page:
+        """The page, for one who goes on with it, when it is of the same; else an empty one."""
+        page = self.page if self.of == of else Page()
+        self.page, self.of = Page(), ()
+        return page
+
+    def put(self, page: Page, *of: object) -> None:
+        self.page, self.of = page, of

@@ -39,12 +39,15 @@ async def follow(
     connect: Callable[[], DaemonClient], wanted: Wanted, on_lost: Callable[[str], None]
 ) -> AsyncGenerator[Update, None]:
     """Updates as of `lasting`. The first is the whole page."""
-    page = Page()
+    page, epoch = Page(), ""
 
     def stream(client: DaemonClient) -> AsyncGenerator[wire.WatchResponse, None]:
+        nonlocal epoch
+        before, epoch = epoch, "" if client.hello_answer is None else client.hello_answer.epoch
         return client.watch(
             which=wanted.which, where=wanted.where, sort=wanted.sort, offset=wanted.offset, limit=wanted.limit,
-            old=wanted.old, interval_ms=wanted.interval_ms,
+            old=wanted.old, interval_ms=wanted.interval_ms, epoch=epoch,
+            known=page.settled() if before == epoch else {},
         )  # fmt: skip
 
     async with contextlib.aclosing(lasting(connect, stream, on_lost)) as answers:

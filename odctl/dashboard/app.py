@@ -34,6 +34,7 @@ from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.options import Options
 from odctl.dashboard.panes.base import Pane
 from odctl.dashboard.panes.jobs import JobsPane
+from odctl.dashboard.returning import changes, said
 from odctl.dashboard.screens import SCREENS
 from odctl.dashboard.state import Phase, State, reduce
 from odctl.dashboard.steady import Steady
@@ -85,6 +86,8 @@ class DashboardApp(Steady):
         self.state = State(query=self._wanted.query)
         self.feed = Feed(connect, self.tell, self.mishaps.error)
         self._feeding: asyncio.Task[None] | None = None
+        self._cut: State | None = None
+        """What was known when the connection was lost."""
         self._interval_ms = interval_ms(self.preferences, remote=self.options.remote)
         self._ascii = AsciiOnly()
         self._history: History | None = None
@@ -195,8 +198,16 @@ class DashboardApp(Steady):
     def _speak(self, message: Message, before: State) -> None:
         if isinstance(message, m.Connected):
             self.call_later(self._allowed_screen)
+        if isinstance(message, m.Lost) and before.live and before.total is not None:
+            self._cut = before
+        cut = self._cut
         if isinstance(message, m.Connected) and before.connection.phase is Phase.LOST:
-            self.say("connected again" if before.connection.heard_at else "connected")
+            if cut is None or cut.connection.where != message.where or cut.query != self.state.query:
+                self._cut = None
+                self.say("connected")
+        elif isinstance(message, m.PageTold) and cut is not None and message.query == cut.query:
+            self._cut = None
+            self.say(said(changes(cut.window, message.offset, message.jobs)))
 
     async def _allowed_screen(self) -> None:
         """The one that was asked for at the start, if it is one for admins; none that this daemon does not allow."""

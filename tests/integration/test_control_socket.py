@@ -476,6 +476,40 @@ async def test_watch_tells_a_snapshot_then_changes_then_departures(served: Desk)
             assert list(page.jobs.values()) == listed.jobs
 
 
+async def test_a_reader_that_comes_back_is_told_what_differs_from_what_it_has(served: Desk) -> None:
+    async with stub(served) as client:
+        numbers = await add(client, 4, paused=True)
+        await client.cancel_jobs(pb.CancelJobsRequest(selector=ids(*numbers[:3])))
+        first, second, third, held = numbers
+
+        async def returning(epoch: str, known: dict[int, int]) -> pb.Snapshot:
+            request = pb.WatchRequest(sort="id", epoch=epoch, known=list(known), known_revs=list(known.values()))
+            async with closing(client.watch(request)) as stream:
+                answer = await anext(stream)
+            assert answer.snapshot is not None
+            return answer.snapshot
+
+        whole = await returning("", {})
+        assert [job.id for job in whole.jobs] == numbers
+        assert not whole.order
+        has = {job.id: job.rev for job in whole.jobs}
+        # what may change without a revision is told again whoever says that it is known
+        again = await returning(served.parts.epoch, has)
+        assert ([job.id for job in again.jobs], again.order, again.total) == ([held], numbers, 4)
+        await client.set_jobs(pb.SetJobsRequest(selector=ids(second), changes=["name=new"]))
+        await client.remove_jobs(pb.RemoveJobsRequest(selector=ids(third)))
+        changed = await returning(served.parts.epoch, has)
+        assert [job.id for job in changed.jobs] == [second, held]
+        assert (changed.order, changed.total) == ([first, second, held], 3)
+        # of another daemon, or of the same one before it was started again
+        other = await returning("another", has)
+        assert ([job.id for job in other.jobs], other.order) == ([first, second, held], [])
+        for known, revs in (([1, 2], [1]), (list(range(1001)), list(range(1001)))):
+            with pytest.raises(GRPCError) as caught:
+                await collect(client.watch(pb.WatchRequest(known=known, known_revs=revs)))
+            assert caught.value.status is Status.INVALID_ARGUMENT
+
+
 async def test_a_page_in_the_order_of_bytes_moves_with_the_bytes(served: Desk) -> None:
     store, now = served.home.store, served.parts.clock.now()
     async with stub(served) as client:

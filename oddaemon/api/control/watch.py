@@ -1,4 +1,5 @@
-"""Watch: a snapshot of one page, then the changed fields of its jobs, each tick. A slow reader is told of a gap.
+"""Watch: a snapshot of one page, then the changed fields of its jobs, each tick. A slow reader is told of a gap; one
+whose stream was cut says what it has, and the snapshot tells the rest.
 
 Nothing is queued per change: what changed is a set of job numbers, so a reader that stops reading costs no memory.
 """
@@ -6,13 +7,15 @@ Nothing is queued per change: what changed is a set of job numbers, so a reader 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.control.parts import ControlParts
+from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.events import Event, JobProgress
 from oddaemon.domain.filter_fields import JOB_FIELDS
 from oddaemon.domain.filter_text import parse_filter
@@ -30,6 +33,7 @@ HEARTBEAT = 15.0
 """An answer without news, so that a reader knows that the daemon lives."""
 BACKLOG = 10_000
 """Events between two ticks; past that the reader gets a gap and a new snapshot."""
+MAX_KNOWN = 1000
 LOOK_AGAIN = 2.0
 """After so many seconds a filter is asked anew that time alone may change: ages, and figures of what runs."""
 MOVED_BY_PROGRESS = frozenset({"size", "done", "progress", *LIVE_SORT_FIELDS})
@@ -55,7 +59,7 @@ async def watch(
     by_bytes = moving or any(key.field in MOVED_BY_PROGRESS for key in parse_sort(message.sort))
     async with parts.bus.subscribe(("job.*",), capacity=BACKLOG, overflow=Overflow.GAP) as subscription:
         page = _Page(parts, who, message)
-        yield await page.snapshot()
+        yield await page.snapshot(known=_known(parts, message))
         changes, silent, unasked = _Changes(), 0.0, 0.0
         reader = asyncio.create_task(_collect(subscription, changes, by_bytes), name="watch reader")
         try:
@@ -80,6 +84,23 @@ async def watch(
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+
+def _known(parts: ControlParts, message: pb.WatchRequest) -> Mapping[int, int]:
+    """Revisions by number, of what the reader has from this daemon. Raises InvalidArgument."""
+    if len(message.known) != len(message.known_revs):
+        raise InvalidArgument("each known job has one revision", field="known_revs")
+    if len(message.known) > MAX_KNOWN:
+        raise InvalidArgument(f"at most {MAX_KNOWN:,} jobs may be known", field="known")
+    if message.epoch != parts.epoch:
+        return {}
+    return dict(zip(message.known, message.known_revs, strict=True))
+
+
+def _settled(job: common.Job) -> bool:
+    """Nothing of it changes without a new revision."""
+    over = job.state in (common.JobState.COMPLETED, common.JobState.FAILED, common.JobState.CANCELLED)
+    return over and not (job.rate_up or job.peers is not None or job.seeders is not None)
 
 
 def _moves(message: pb.WatchRequest) -> bool:
@@ -120,14 +141,19 @@ class _Page:
         self._total = 0
         self.rev = 0
 
-    async def snapshot(self, *, gap: bool = False) -> pb.WatchResponse:
+    async def snapshot(self, *, gap: bool = False, known: Mapping[int, int] = MappingProxyType({})) -> pb.WatchResponse:
+        """The page; of what is `known` only what is otherwise."""
         await self._note_rev()
         numbers, self._total = await self._members()
         jobs = await self._read(numbers)
         self._shown = {job.id: job for job in jobs}
         self._order = [number for number in numbers if number in self._shown]
         ordered = [self._shown[number] for number in self._order]
-        return pb.WatchResponse(rev=self.rev, snapshot=pb.Snapshot(jobs=ordered, total=self._total), gap=gap)
+        told = [job for job in ordered if known.get(job.id) != job.rev or not _settled(job)]
+        order = [] if len(told) == len(ordered) else self._order
+        return pb.WatchResponse(
+            rev=self.rev, snapshot=pb.Snapshot(jobs=told, total=self._total, order=order), gap=gap
+        )
 
     async def step(self, changes: _Changes) -> pb.WatchResponse | None:
         """What the reader has to be told; None: nothing."""

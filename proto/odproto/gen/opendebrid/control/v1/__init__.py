@@ -1868,6 +1868,11 @@ class Snapshot(betterproto2.Message):
 
     total: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
 
+    order: "list[int]" = betterproto2.field(3, betterproto2.TYPE_UINT64, repeated=True)
+    """
+    not empty: the page's job numbers; those not in `jobs` are as the reader knows them
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "Snapshot", Snapshot)
 
@@ -2054,6 +2059,23 @@ class WatchRequest(betterproto2.Message):
     fields: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
     """
     of Job: only these are told, with id, state, hold and rev. Empty: all
+    """
+
+    epoch: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    What a reader whose stream was cut has of jobs, with these `fields`. The first answer tells only what is otherwise.
+
+    of the HelloResponse; another one than the daemon's: all is told
+    """
+
+    known: "list[int]" = betterproto2.field(10, betterproto2.TYPE_UINT64, repeated=True)
+    """
+    numbers of jobs that are over and of which nothing runs; at most 1,000
+    """
+
+    known_revs: "list[int]" = betterproto2.field(11, betterproto2.TYPE_UINT64, repeated=True)
+    """
+    the `rev` of each
     """
 
 
