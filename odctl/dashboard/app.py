@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import signal
 import time
@@ -153,6 +154,14 @@ class DashboardApp(Steady):
         await self.switch(self.options.pane)
         if self._complaint:
             self.say(self._complaint, severity="warning")
+
+    def on_ready(self) -> None:
+        """The first picture is there."""
+        if not self.is_headless:
+            # what was made until now stays; the little that comes and goes is looked through often: a look at fifty
+            # thousand objects, which suits a short life, holds up a key for 40 ms
+            gc.freeze()
+            gc.set_threshold(2_000, 5, 100)
 
     async def on_unmount(self) -> None:
         if self._feeding is not None:

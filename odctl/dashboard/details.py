@@ -46,6 +46,12 @@ def _room(text: Text, width: int) -> list[int]:
     return [1 if line.cell_len <= width else line.cell_len for line in text.split()]
 
 
+def _fits(room: list[int], width: int, height: int) -> bool:
+    """Whether lines of this room surely have so much, wherever words are broken: one that is broken is filled to more
+    than its half, or the word behind it would have had room."""
+    return sum(1 if length == 1 else 2 * length // width + 1 for length in room) <= height
+
+
 class Details(Container):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "tab(1)", "Next tab", show=False, id="details.next"),
@@ -261,8 +267,11 @@ class Details(Container):
             return
         self._drawn[name] = text
         part = self.query_one(f"#{name}", Static)
-        width = max(1, part.size.width)
-        part.update(text, layout=before is None or _room(text, width) != _room(before, width))
+        width, height = max(1, part.size.width), part.container_size.height
+        rooms = [_room(told, width) for told in (text, before or Text())]
+        # it is never less high than there is place for it: all that fits has the same height
+        alike = rooms[0] == rooms[1] or all(_fits(room, width, height) for room in rooms)
+        part.update(text, layout=before is None or not alike)
 
     def _heading(self) -> Content:
         if self.job is None:
