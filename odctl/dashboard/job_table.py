@@ -20,12 +20,16 @@ from odctl.dashboard.state import State
 CARDS_BELOW = 80
 """A screen of fewer columns has two lines for each job."""
 CARD = ("name",)
+KEPT = 1000
+"""Lines that are remembered as they were drawn."""
 
 
 class JobTable(LineList):
     """Rows are those of `State.window`; what is not known yet is drawn as a blank line."""
 
     def __init__(self, glyphs: Glyphs, columns: Sequence[str], state: State) -> None:
+        self._strips: dict[int, tuple[object, Strip]] = {}
+        """What was drawn on each line, and of what: most of what is drawn again is as it was."""
         super().__init__(glyphs, "jobs")
         self.ids = tuple(columns)
         self.state = state
@@ -88,24 +92,40 @@ class JobTable(LineList):
     # Drawing
 
     def render_line(self, y: int) -> Strip:
-        height = self.row_height
-        line = round(self.scroll_y) + y
-        row = line // height
-        width = self.scrollable_content_region.width
+        line, width = round(self.scroll_y) + y, self.scrollable_content_region.width
+        left = round(self.scroll_x) if self.row_height == 1 else 0
+        row = line // self.row_height
         job = self.state.window.at(row)
+        base = self._base(row, job)
+        drawn_of = (job, row < self.count, base, width, left, self.placed, job is not None and self._marks(job))
+        before = self._strips.get(line)
+        if before is not None and before[0] == drawn_of:
+            return before[1]
+        if len(self._strips) > KEPT:
+            self._strips.clear()
+        strip = self._drawn(job, line, width, base).crop_extend(left, left + width, base)
+        self._strips[line] = (drawn_of, strip)
+        return strip
+
+    def _drawn(self, job: Job | None, line: int, width: int, base: Style) -> Strip:
+        height = self.row_height
         if job is None:
-            known = row < (self.state.total or 0)
-            rest = f"  {self.glyphs.bar_unknown * 6}" if known else ""
+            rest = f"  {self.glyphs.bar_unknown * 6}" if line // height < self.count else ""
             segments = [Segment(fitted(rest, width), self._style("dim"))]
         elif height > 1:
             segments = list(self._card(job, line % height, width))
         else:
             segments = list(self._row(job))
-        base = self._base(row, job)
         # every other style is a hundred bytes to the terminal: what looks alike is one piece
-        strip = Strip(Segment(text, base + style if style else base) for text, style, _ in segments).simplify()
-        left = round(self.scroll_x) if height == 1 else 0
-        return strip.crop_extend(left, left + width, base)
+        return Strip(Segment(text, base + style if style else base) for text, style, _ in segments).simplify()
+
+    def notify_style_update(self) -> None:
+        self._strips.clear()
+        super().notify_style_update()
+
+    def _marks(self, job: Job) -> tuple[bool, bool]:
+        """Whether it is under the cursor, and whether it is marked."""
+        return job.id == self.state.number, job.id in self.state.marks
 
     def _base(self, row: int, job: Job | None) -> Style:
         style = self.plain
@@ -136,9 +156,9 @@ class JobTable(LineList):
                 at += 1
 
     def _gutter(self, job: Job) -> Iterator[Segment]:
-        here = job.id == self.state.number
+        here, marked = self._marks(job)
         yield Segment(self.glyphs.cursor if here else " ", self._style("mark"))
-        yield Segment(self.glyphs.mark if job.id in self.state.marks else " ", self._style("mark"))
+        yield Segment(self.glyphs.mark if marked else " ", self._style("mark"))
 
     def _card(self, job: Job, line: int, width: int) -> Iterator[Segment]:
         """Two lines where there is no room for columns: the name, then how it stands."""
