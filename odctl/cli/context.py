@@ -150,7 +150,8 @@ def build(
     own = Environment.read()
     chosen = "json" if json and output not in ("jsonl",) else output or own.output or "table"
     if chosen not in FORMATS:
-        raise UsageError(f"{clean(chosen)!r} is not an output format", hint="formats: " + ", ".join(FORMATS))
+        where = "--output" if output else "ODCTL_OUTPUT"
+        raise UsageError(f"{where}: {clean(chosen)!r} is not an output format", hint="formats: " + ", ".join(FORMATS))
     if color not in (None, "auto", "always", "never"):
         raise UsageError(f"--color: {clean(color)!r} is none of auto, always, never")
     names = tuple(name.strip() for name in (fields or "").split(",") if name.strip())

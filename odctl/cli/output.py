@@ -141,7 +141,8 @@ class Output:
                 self.line(dumps(self.narrowed(jsonable(item))))
         elif self.quiet:
             for item in items:
-                self.line(clean(get(item, ids)))
+                if text := clean(get(item, ids)):
+                    self.line(text)
         elif self.format == "csv":
             self._csv(items, self.fields or known)
         else:

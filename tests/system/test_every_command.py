@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import csv
+import io
 import itertools
 import json
 import os
@@ -37,6 +39,8 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 """What no text of ours holds, but for tabs and ends of lines."""
 SEQUENCES = re.compile(r"\x1b\[\??[0-9;]*[mAGHJKhl]")
 """Colours, and what bars move and hide the cursor with."""
+DRAWN = re.compile("[\u2500-\u259f]")
+"""Boxes and blocks."""
 TIMEOUT = 60.0
 
 
@@ -231,6 +235,26 @@ async def test_in_a_pipe(row: Row, house: House, tmp_path: Path) -> None:
             check(row, answer, as_json=bool(options))
 
     await in_its_forms(row, run)
+
+
+@WITH_DAEMON
+@IN_ITS_LOOP
+@pytest.mark.parametrize("row", [row for row in ROWS if row.ids is not None], ids=lambda row: row.line)
+async def test_in_the_other_formats(row: Row, house: House, tmp_path: Path) -> None:
+    environment = {**house.daemon.environment, "HOME": str(tmp_path)}
+    words = await house.words(row.line)
+
+    async def run(*options: str) -> str:
+        answer = await piped(row, [*words, *options], environment, tmp_path)
+        assert answer.code == row.code, answer
+        check(row, answer, as_json=False)
+        return answer.out
+
+    lines, table, ids = await asyncio.gather(run("-o", "csv"), run("-o", "plain"), run("-q"))
+    heading, *records = csv.reader(io.StringIO(lines))
+    assert all(len(record) == len(heading) for record in records)
+    assert not DRAWN.search(table)
+    assert not row.ids or all(len(line.split()) == 1 for line in ids.splitlines()), ids
 
 
 # At a terminal

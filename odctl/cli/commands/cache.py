@@ -67,6 +67,9 @@ def show(ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", h
     if run.output.structured:
         run.output.value(entry)
         return
+    if run.output.quiet:
+        run.output.line(clean(entry["key"]))
+        return
     for name, value in _facts(entry):
         if value:
             run.output.line(f"{name:<10} {clean(value)}")
@@ -174,6 +177,8 @@ def cleanup(
     if run.output.structured:
         entries = [item["entry"] for item in result["items"]]
         run.output.value({"plan": entries, "freed_bytes": result["freed_bytes"], "applied": result["applied"]})
+    elif run.output.quiet:
+        run.output.records([item["entry"] for item in done], COLUMNS, ids="key")
     else:
         _lines(run, result, done)
     raise typer.Exit(_failures(run, result))

@@ -15,6 +15,7 @@ from odctl.cli.app import invocation
 from odctl.cli.checks import Check, of_the_client, of_what_a_daemon_needs
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
+from odctl.cli.output import raw_column
 from odctl.client.errors import OdctlError, Unreachable
 from odctl.text import clean
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from odctl.client.models import Hello
 
 FIELDS = ("check", "status", "detail", "hint", "fix")
+COLUMNS = tuple(raw_column(name) for name in FIELDS)
 MARKS = {"ok": "✓", "warn": "!", "fail": "✗", "skip": "-"}
 MOST_SKEW = 5.0
 """Seconds that two clocks may differ before the ends of links surprise people."""
@@ -48,7 +50,7 @@ def doctor(
             _tell(run, check)
     else:
         records = [{name: getattr(check, name) for name in FIELDS} for check in checks]
-        run.output.records(records, (), known=FIELDS, ids="check")
+        run.output.records(records, COLUMNS, known=FIELDS, ids="check")
     failed = any(check.status == "fail" for check in checks)
     raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.OK)
 

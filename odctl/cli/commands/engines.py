@@ -36,7 +36,7 @@ def test(
     """Test an engine now. Exit 9 when it does not work."""
     run = invocation(ctx)
     found: dict[str, Any] = run.call(lambda client: client.upkeep.test_engine(name))
-    if run.output.structured:
+    if run.output.structured or run.output.quiet:
         run.output.records([found], COLUMNS, known=FIELDS, ids="name")
     else:
         word = "ok" if found["ok"] else "fail"

@@ -14,15 +14,23 @@ from typing import Annotated
 import typer
 
 from odctl.cli.app import invocation
+from odctl.cli.browser import be_silent, open_urls
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
-from odctl.cli.output import check_fields
+from odctl.cli.output import Column, check_fields
 from odctl.cli.params import WithProgram
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Link
-from odctl.text import clean, parse_duration
+from odctl.text import clean, moment, parse_duration, size
 
 LINK_FIELDS = tuple(Link.__struct_fields__)
+WIDE = (
+    Column(title="JOB", show=lambda one: one.job, right=True),
+    Column(title="SIZE", show=lambda one: size(one.size), right=True),
+    Column(title="EXPIRES", show=lambda one: moment(one.expires_at)),
+    Column(title="PATH", show=lambda one: one.path),
+    Column(title="URL", show=lambda one: one.url),
+)
 PLAYERS = ("mpv", "vlc", "ffplay")
 CLASSES = {"play": WithProgram}
 
@@ -92,7 +100,7 @@ def link(
     if qr:
         _qr(run, found)
     if open_it:
-        _open(found)
+        open_urls([item.url for item in found])
 
 
 def _check_form(files: Sequence[str], *, m3u: bool, zip: bool) -> None:
@@ -107,8 +115,8 @@ def _print(run: Invocation, found: list[Link], m3u: bool) -> None:
     output = run.output
     if m3u and not output.is_json:
         output.out.write(playlist(found))
-    elif output.structured or output.quiet:
-        output.records(found, (), known=LINK_FIELDS, ids="url")
+    elif output.structured or output.quiet or output.format == "wide":
+        output.records(found, WIDE, known=LINK_FIELDS, ids="url")
     else:
         for item in found:
             output.line(item.url)
@@ -137,20 +145,6 @@ def _qr(run: Invocation, found: list[Link]) -> None:
 
     for item in found:
         segno.make(item.url, error="l").terminal(out=run.output.err, compact=True)
-
-
-def _open(found: list[Link]) -> None:
-    opener = shutil.which("xdg-open") or shutil.which("open")
-    if opener is None:
-        raise OdctlError("there is no program to open links with", code="UNSUPPORTED", exit_code=ExitCode.REFUSED)
-    with tempfile.TemporaryDirectory(prefix="odctl-") as folder:
-        for item in found:
-            # a page that leads there: a signed link must not stand in the list of processes
-            page = os.path.join(folder, "open.html")
-            descriptor = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as stream:
-                stream.write(f'<meta http-equiv="refresh" content="0;url={item.url}">\n')
-            subprocess.run([opener, page], check=False, stdin=subprocess.DEVNULL, timeout=30)
 
 
 def play(
@@ -186,9 +180,11 @@ def play(
         return
     try:
         # what the player says is no data of ours
-        raise typer.Exit(subprocess.run(command, check=False, stdout=sys.stderr).returncode and ExitCode.FAILURE)
+        code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
     finally:
         os.unlink(path)
+    if code:
+        raise OdctlError(f"{clean(os.path.basename(program))} ended with exit {code}", code="PLAYER_FAILED")
 
 
 def _detached(command: Sequence[str], playlist: str) -> int:
@@ -204,9 +200,7 @@ def _detached(command: Sequence[str], playlist: str) -> int:
     # from here on a process of its own, which only waits for the player
     try:
         os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
+        be_silent()
         with subprocess.Popen(command) as child:
             os.write(writing, str(child.pid).encode())
             os.close(writing)

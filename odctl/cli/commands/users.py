@@ -60,6 +60,9 @@ def show(ctx: typer.Context, name: NameArg) -> None:
     if run.output.structured:
         run.output.value(_record(user))
         return
+    if run.output.quiet:
+        run.output.line(clean(user.name))
+        return
     for word, value in _facts(user):
         if value:
             run.output.line(f"{word:<10} {clean(value)}")
