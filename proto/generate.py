@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OUTPUT = ROOT / "odproto" / "gen"
+DEFERRED = "from dataclasses import dataclass\n", "from odproto.deferred import dataclass\n"
+"""See odproto.deferred."""
 
 
 def generate(into: Path) -> None:
@@ -35,6 +37,8 @@ def generate(into: Path) -> None:
         # the plug-in calls the formatter that is installed beside it
         env={**os.environ, "PATH": f"{plugin.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
     )  # fmt: skip
+    for path in into.rglob("*.py"):
+        path.write_text(path.read_text().replace(*DEFERRED))
 
 
 def trees(folder: Path) -> dict[str, str]:

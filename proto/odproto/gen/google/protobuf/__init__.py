@@ -7,7 +7,7 @@ __all__ = ("Timestamp",)
 
 import datetime
 import typing
-from dataclasses import dataclass
+from odproto.deferred import dataclass
 
 import betterproto2
 import dateutil.parser

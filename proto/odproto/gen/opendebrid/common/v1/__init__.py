@@ -6,7 +6,7 @@
 __all__ = ("Engine", "EngineOption", "Error", "File", "Hold", "Job", "JobError", "JobState", "Node", "Reason")
 
 import datetime
-from dataclasses import dataclass
+from odproto.deferred import dataclass
 
 import betterproto2
 

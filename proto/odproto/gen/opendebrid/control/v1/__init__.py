@@ -134,7 +134,7 @@ __all__ = (
 
 import datetime
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from odproto.deferred import dataclass
 from typing import TYPE_CHECKING
 
 import betterproto2
