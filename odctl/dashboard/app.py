@@ -205,8 +205,11 @@ class DashboardApp(Steady):
             self._speak(message, before)
 
     def _speak(self, message: Message, before: State) -> None:
-        if isinstance(message, m.Connected):
+        if isinstance(message, m.Connected | m.HelloTold):
             self.call_later(self._allowed_screen)
+            was, now = before.connection.hello, message.hello
+            if was is not None and (was.user, was.role) != (now.user, now.role):
+                self.say(f"you are {now.user} ({now.role}) here now", severity="warning")
         if isinstance(message, m.Lost) and before.live and before.total is not None:
             self._cut = before
         cut = self._cut

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Work = Callable[["DaemonClient"], Coroutine[Any, Any, None]]
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
 STATUS_SECONDS = 2.0
+HELLO_EVERY = 3
+"""Status after which it is asked who one is there: another role takes screens away, or gives some."""
 SILENCE_SECONDS = 6.0
 """A daemon that does not answer for so long is lost."""
 
@@ -152,13 +154,19 @@ class Feed:
 
     async def _status(self, client: DaemonClient) -> None:
         loop = asyncio.get_running_loop()
+        known, looks = client.hello_answer, 0
         while True:
+            looks += 1
             try:
                 async with asyncio.timeout(SILENCE_SECONDS):
                     status = await client.status()
+                    hello = known if looks % HELLO_EVERY else await client.hello()
             except TimeoutError as error:
                 raise ConnectionLost(f"the daemon did not answer within {SILENCE_SECONDS:g} s") from error
             self._post(m.StatusTold(status=status, at=loop.time()))
+            if hello is not None and known is not None and (hello.user, hello.role) != (known.user, known.role):
+                known = hello
+                self._post(m.HelloTold(hello=hello))
             await asyncio.sleep(STATUS_SECONDS)
 
     async def _attend(self, client: DaemonClient) -> None:

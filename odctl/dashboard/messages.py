@@ -39,6 +39,12 @@ class Connected(Struct, frozen=True, kw_only=True):
     at: float
 
 
+class HelloTold(Struct, frozen=True, kw_only=True):
+    """One is another there than before, or has another role."""
+
+    hello: Hello
+
+
 class Lost(Struct, frozen=True, kw_only=True):
     error: OdctlError
     at: float
@@ -178,7 +184,7 @@ class ListMoved(Struct, frozen=True, kw_only=True):
 
 
 Message = (
-    Connecting | Connected | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved | StatusTold
+    Connecting | Connected | HelloTold | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved | StatusTold
     | Asked | MovedTo | MarkToggled | RangeMarked | AllMarked | MarksCleared | FreezeToggled | FollowToggled
     | ListTold | ListRefused | LinesTold | Failed | ListAsked | ListMoved
 )  # fmt: skip

@@ -148,6 +148,15 @@ def _connected(state: State, message: m.Connected) -> State:
     return replace(state, connection=connection, lists=lists)
 
 
+def _hello(state: State, message: m.HelloTold) -> State:
+    told = replace(state, connection=replace(state.connection, hello=message.hello))
+    if told.admin:
+        return told
+    # what only admins are told is not kept for who is none any more
+    fresh = every_list()
+    return replace(told, lists={**state.lists, **{name: fresh[name] for name in ("users", "settings", "log")}})
+
+
 def _lost(state: State, message: m.Lost) -> State:
     old = state.connection
     since = old.since if old.phase is Phase.LOST else message.at
@@ -318,6 +327,7 @@ def _sized(jobs: Iterable[Job]) -> dict[int, int | None]:
 _REDUCERS: Mapping[type, Callable[[State, Any], State]] = {
     m.Connecting: _connecting,
     m.Connected: _connected,
+    m.HelloTold: _hello,
     m.Lost: _lost,
     m.Heard: _heard,
     m.PageTold: _page,

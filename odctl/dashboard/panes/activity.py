@@ -63,6 +63,12 @@ class ActivityPane(ListPane):
         for name, tail in self.tails.items():
             self.dashboard.attend(name, tail if name == self.view else None)
 
+    def show(self, state: State) -> None:
+        hello = state.connection.hello
+        if self.view == "log" and hello is not None and not state.admin:
+            self.call_later(self.action_view, "events")  # it is for admins, which one was
+        super().show(state)
+
     def asked(self) -> None:
         self.tails[self.view].again()
 

@@ -36,6 +36,9 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         return None
 
+    async def hello(self) -> Hello:
+        return HELLO
+
     async def status(self) -> dict[str, Any]:
         return {"nodes": []}
 
