@@ -60,6 +60,8 @@ class Calls:
         self.accounts = wire.AccountServiceStub(channel)
         self._timeout = timeout
         self._tell = tell
+        self.older = ""
+        """What to say when the daemon does not know a call."""
 
     async def ask(self, stub: Any, name: str, request: Message, seconds: float = DEADLINE_SECONDS) -> Any:
         """The answer to the call `name` on one of the stubs. Raises OdctlError."""
@@ -68,6 +70,10 @@ class Calls:
         try:
             with failures(name.replace("_", " "), limit):
                 return await getattr(stub, name)(request, timeout=limit)
+        except OdctlError as error:
+            if error.code == "UNIMPLEMENTED":
+                error.message = self.older or error.message
+            raise
         finally:
             if self._tell is not None:
                 self._tell(f"{name.replace('_', ' ')}: {(time.perf_counter() - began) * 1000:.1f} ms")
@@ -110,7 +116,7 @@ def from_status(error: GRPCError, serialised: bytes | None) -> OdctlError:
             )
     hint = ""
     if status == "UNIMPLEMENTED":
-        hint = "the daemon is older than this client: upgrade it (odctl version shows both)"
+        hint = "the daemon is older than this odctl: upgrade it      odctl version shows both"
     elif status in ("INTERNAL", "UNKNOWN"):
         hint = "see why: odctl logs -n 20"
     message = error.message or status.lower().replace("_", " ")

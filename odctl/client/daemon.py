@@ -58,6 +58,7 @@ class DaemonClient:
         self._tell = tell
         self._channel = open_channel(self.path)
         calls = Calls(self._channel, timeout=timeout, tell=tell)
+        self._calls = calls
         self._ask = calls.ask
         self._control = calls.control
         self._bearer = Bearer(self._channel, keyring, self.endpoint, anonymous=anonymous)
@@ -124,6 +125,7 @@ class DaemonClient:
                 f"{self.endpoint} (from {self.source}): oddaemon {answer.server_version}, {api}, "
                 f"node {answer.node}, you are {answer.user} ({answer.role}, {answer.auth})"
             )
+        self._calls.older = f"needs oddaemon ≥ {__version__} on {answer.node} (has {answer.server_version})"
         self.hello_answer = answer
         return answer
 

@@ -12,6 +12,7 @@ from grpclib.const import Status
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
+from odctl import __version__
 from odctl.client.credentials import Credential, Keyring
 from tests.support.fake_control import API_KEY, INVITATION, PASSWORD, FakeControl
 from tests.support.odctl_shell import Shell
@@ -465,4 +466,6 @@ async def test_removing_a_user_is_asked_about(odctl: Shell, control: FakeControl
 async def test_an_older_daemon_is_named(odctl: Shell, control: FakeControl) -> None:
     control.refuse["list_users"] = (Status.UNIMPLEMENTED, common.Error())
     answer = await odctl("users", "ls")
-    assert (answer.code, "upgrade" in answer.err) == (9, True)
+    assert (answer.code, answer.out) == (9, "")
+    assert answer.err.splitlines()[0] == f"odctl: needs oddaemon ≥ {__version__} on nas (has 9.9.9)"
+    assert "upgrade" in answer.err

@@ -213,12 +213,14 @@ def _bulk(
         raise UsageError("give jobs, a filter or --all, not several of them" if some else "no job was named", hint=hint)
     outcomes: list[Outcome] = []
     if not jobs and not dry_run:
-        found = len(_change(run, change, jobs, where, every=every, dry_run=True))
-        if found > 1:
-            run.confirm(f"{words[0]} {found} jobs")
-        elif not found:
+        found = _change(run, change, jobs, where, every=every, dry_run=True)
+        if not found:
             _tell(run, words, outcomes, dry_run=False, removal=removal)
             return
+        if len(found) > 1 and not run.yes:
+            run.confirm(f"{words[0]} {len(found)} jobs")
+            # what comes to fit while the question is open was not asked about
+            jobs, where, every = [outcome.id for outcome in found], "", False
     outcomes = _change(run, change, jobs, where, every=every, dry_run=dry_run)
     raise typer.Exit(_tell(run, words, outcomes, dry_run=dry_run, removal=removal))
 
