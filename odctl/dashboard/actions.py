@@ -13,7 +13,6 @@ from odctl.client.errors import UsageError
 from odctl.client.models import Detail, Job, Outcome, Selection
 from odctl.dashboard import messages as m
 from odctl.dashboard.desk import Dashboard
-from odctl.sources import parse_priority
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
@@ -207,6 +206,7 @@ class JobActions:
             return
         which, known = found
         from odctl.dashboard.dialogs.ask import Ask
+        from odctl.sources import parse_priority
 
         def check(text: str) -> object:
             return text.strip() in ("top", "bottom") or parse_priority(text)

@@ -8,17 +8,17 @@ import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from msgspec.structs import replace
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.css.query import NoMatches
 from textual.filter import LineFilter
 from textual.screen import ModalScreen, Screen
-from textual.widgets import ContentSwitcher, Input, TextArea
+from textual.widgets import ContentSwitcher
 
 from odctl.client.errors import OdctlError
 from odctl.client.models import Job
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TYPED_INTO = frozenset({"Input", "TextArea"})
+"""Textual's, by name: none is imported before it is needed."""
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
 
@@ -265,7 +267,7 @@ class DashboardApp(Steady):
 
     def prefer(self, **changes: object) -> None:
         """Keeps what the person likes."""
-        self.preferences = replace(self.preferences, **changes)  # type: ignore[arg-type]
+        self.preferences = replace(self.preferences, **changes)
         if self.options.preferences is not None:
             try:
                 prefs.save(self.preferences, self.options.preferences)
@@ -305,7 +307,7 @@ class DashboardApp(Steady):
     def _elsewhere(self, before: Screen[object]) -> bool:
         """The person is in another dialog by now, or writes something."""
         other = self.screen is not before and isinstance(self.screen, ModalScreen)
-        return other or isinstance(self.focused, Input | TextArea)
+        return other or any(kind.__name__ in TYPED_INTO for kind in type(self.focused).__mro__)
 
     def complain(self, what: str, error: OdctlError) -> None:
         hint = f" – {error.hint}" if error.hint else ""

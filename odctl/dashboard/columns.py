@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from odctl import text
 from odctl.client.models import Job
@@ -18,8 +19,7 @@ DIM, NAME = "dim", "name"
 STATES = ("active", "queued", "paused", "completed", "failed", "cancelled")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column(Generic[T]):
+class Column(Struct, Generic[T], frozen=True, kw_only=True):
     id: str
     title: str
     width: int
@@ -164,8 +164,7 @@ GUTTER = 2
 MIN_NAME = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed(Generic[T]):
+class Placed(Struct, Generic[T], frozen=True, kw_only=True):
     column: Column[T]
     width: int
 

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from odctl.client.errors import UNREACHABLE, ConnectionLost, OdctlError
 from odctl.client.models import Job
@@ -27,8 +28,7 @@ SILENCE_SECONDS = 6.0
 """A daemon that does not answer for so long is lost."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """What the screen needs of the list."""
 
     query: Query

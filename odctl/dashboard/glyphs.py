@@ -5,11 +5,11 @@ from __future__ import annotations
 import codecs
 import locale
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Glyphs:
+class Glyphs(Struct, frozen=True, kw_only=True):
     active: str = "●"
     metadata: str = "◆"
     paused: str = "‖"

@@ -8,8 +8,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
+
+from msgspec.structs import replace
 
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose

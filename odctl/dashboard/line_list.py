@@ -6,7 +6,6 @@ Textual's DataTable needs 100 ms for a cell that changes among 10,000 rows; this
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -40,17 +39,19 @@ class LineList(ScrollView, can_focus=True):
         Binding("right", "sideways(8)", "Right", show=False, id="list.right"),
     ]
 
-    @dataclass
     class Moved(Message):
         """The person moved the cursor to this row."""
 
-        row: int
+        def __init__(self, row: int) -> None:
+            super().__init__()
+            self.row = row
 
-    @dataclass
     class Opened(Message):
         """The person wants to see what is in this row: a double click."""
 
-        row: int
+        def __init__(self, row: int) -> None:
+            super().__init__()
+            self.row = row
 
     class Scrolled(Message):
         """Other rows are on the screen."""
@@ -161,11 +162,12 @@ class LineList(ScrollView, can_focus=True):
 class ListHeader(Widget):
     """The titles of the columns; a click sorts by one. It has no scroll of its own: it shows what the list shows."""
 
-    @dataclass
     class Chosen(Message):
         """Sort by this field."""
 
-        field: str
+        def __init__(self, field: str) -> None:
+            super().__init__()
+            self.field = field
 
     def __init__(self, table: LineList, id: str) -> None:
         super().__init__(id=id)

@@ -10,16 +10,17 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from odctl.config import config_dir
 from odctl.dashboard.columns import BY_ID, WIDE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preferences:
+class Preferences(Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...] = WIDE
     sort: str = ""
     theme: str = ""
