@@ -48,12 +48,13 @@ def _is_below(path: str, folder: str) -> bool:
     return path.lower().startswith(folder.lower().rstrip("/") + "/")
 
 
-def compact(wanted: frozenset[int], files: Sequence[File]) -> str:
-    """Numbers and ranges, in order; `all` for all."""
+def compact(wanted: frozenset[int], files: Sequence[File], total: int = 0) -> str:
+    """Numbers and ranges, in order; `all` for all. Where `files` are the first of `total`, nobody could say anything
+    against the others: they are wanted, too."""
     if wanted >= {file.index for file in files}:
         return ALL
     runs: list[list[int]] = []
-    for index in sorted(wanted):
+    for index in [*sorted(wanted), *range(len(files) + 1, total + 1)]:
         if runs and index == runs[-1][1] + 1:
             runs[-1][1] = index
         else:

@@ -1,9 +1,12 @@
-"""Opens the dashboard. Textual is imported when it is opened, never before."""
+"""Opens the dashboard, or the picker of files. Textual is imported when it is opened, never before."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from odctl.cli.context import Invocation
 from odctl.client.child import Child
+from odctl.client.models import File
 
 
 def show_dashboard(
@@ -19,3 +22,10 @@ def show_dashboard(
     return open_dashboard(
         Bridge(child), choice, timeout=own.timeout, pane=pane, filter=filter, read_only=read_only, mouse=mouse
     )
+
+
+def show_picker(files: Sequence[File], name: str) -> tuple[frozenset[int] | None, int]:
+    """See odctl.dashboard.picker.pick."""
+    from odctl.dashboard.picker import pick
+
+    return pick(files, name)

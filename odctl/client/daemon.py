@@ -166,11 +166,14 @@ class DaemonClient:
 
     async def probe(
         self, *, source: str, torrent: bytes, engine: str, options: Mapping[str, str], timeout_s: float,
-        node: str = "",
+        node: str = "", max_files: int = 0,
     ) -> dict[str, Any]:  # fmt: skip
+        """What a source is. With its first files, at most `max_files` (0: 1,000; never more than 10,000), and how many
+        it has in all."""
         request = wire.ProbeRequest(
-            source=source, torrent=torrent, engine=engine, options=dict(options), timeout_s=timeout_s, node=node
-        )
+            source=source, torrent=torrent, engine=engine, options=dict(options), timeout_s=timeout_s, node=node,
+            max_files=max_files,
+        )  # fmt: skip
         with_slack = timeout_s + 10
         with failures("probe", with_slack):
             answer = await self._control.probe(request, timeout=with_slack)
@@ -197,6 +200,7 @@ class DaemonClient:
             "cache": None if answer.cache_hit is None else {"hit": answer.cache_hit},
             "would_run_on": answer.would_run_on or None,
             "placement": answer.placement or None,
+            "files_total": max(answer.files_total, len(answer.files)),
         }
 
     async def list_jobs(

@@ -62,8 +62,10 @@ class FileList(LineList):
         indices: tuple[int, ...]
         wanted: bool
 
-    def __init__(self, glyphs: Glyphs, id: str = "files") -> None:
+    def __init__(self, glyphs: Glyphs, id: str = "files", *, progress: bool = True) -> None:
+        """`progress`: each file shows how far it is."""
         super().__init__(glyphs, id)
+        self.progress = progress
         self.files: dict[int, File] = {}
         self.lines: list[Row] = []
         self.filter = ""
@@ -71,6 +73,8 @@ class FileList(LineList):
         self.total = 0
         self.name_of = ""
         """What they are the files of, for whoever shows different ones."""
+        self._sums: dict[int, tuple[str, int]] = {}
+        """Of folders that were drawn, by their line: the box, and how many bytes are below."""
 
     @property
     def count(self) -> int:
@@ -86,7 +90,7 @@ class FileList(LineList):
         return self._now(self.lines[self.cursor]) if self.cursor < len(self.lines) else None
 
     def clear_files(self) -> None:
-        self.files, self.lines, self.cursor, self.total = {}, [], 0, 0
+        self.files, self.lines, self.cursor, self.total, self._sums = {}, [], 0, 0, {}
         self.measure()
         self.refresh()
 
@@ -98,6 +102,7 @@ class FileList(LineList):
         if not changed:
             return
         self.files.update((file.index, file) for file in changed)
+        self._sums = {}
         if fresh:
             shown = [file for file in changed if self._fits(file)]
             added = tree(shown) if not self.lines else self._after(shown)
@@ -123,6 +128,7 @@ class FileList(LineList):
         self.filter = text.strip()
         self.lines = tree([file for file in self.files.values() if self._fits(file)])
         self.cursor = 0
+        self._sums = {}
         self.measure()
         self.scroll_to(y=0, animate=False, immediate=True)
         self.refresh()
@@ -152,18 +158,26 @@ class FileList(LineList):
         line = self.lines[row]
         indent = " " * min(INDENT * line.depth, max(0, width - 30))
         file = self._now(line)
-        if file is None:
-            return Strip([Segment(fitted(f"     {indent}{line.text}", width, self.glyphs.more), base)])
-        box = "[x]" if file.selected else "[ ]"
-        tail = f"{words.size(file.size):>10} {words.percent(file.progress):>6}"
-        note = f"  {file.error}" if file.error else ""
+        box, size = self._folder(row) if file is None else ("[x]" if file.selected else "[ ]", file.size)
+        done = "" if not self.progress else f" {words.percent(file.progress) if file is not None else '':>6}"
+        tail = f"{words.size(size):>10}{done}"
+        note = f"  {file.error}" if file is not None and file.error else ""
         name = fitted(f" {box} {indent}{line.text}{note}", max(1, width - len(tail) - 1), self.glyphs.more)
-        style = self._style("failed" if file.error else "completed" if file.ready else "name")
+        known = "name" if file is None else "failed" if file.error else "completed" if file.ready else "name"
+        style = self._style(known)
         return Strip([Segment(name, base + style), Segment(f" {tail}", base + self._style("dim"))]).adjust_cell_length(
             width, base
         )
 
     # Keys
+
+    # it moves its cursor itself and at once: the next key may be there already
+
+    def action_move(self, by: int) -> None:
+        self.move_to(self.row + by)
+
+    def action_ends(self, last: bool) -> None:
+        self.move_to(self.count - 1 if last else 0)
 
     # nobody else hears of these: what the list stands in may have a list of its own
 
@@ -189,10 +203,19 @@ class FileList(LineList):
         here = self._now(line)
         below = [here] if here is not None else self._below(self.cursor)
         if below:
-            wanted = not all(file.selected for file in below)
-            self.post_message(self.Chosen(tuple(file.index for file in below), wanted))
+            self.choose(below)
             if here is not None:
                 self.move_to(self.cursor + 1)
+
+    def _folder(self, row: int) -> tuple[str, int]:
+        """Its box, and how many bytes are below it, as far as they are shown."""
+        found = self._sums.get(row)
+        if found is None:
+            below = self._below(row)
+            chosen = sum(file.selected for file in below)
+            box = "[ ]" if not chosen else "[x]" if chosen == len(below) else "[-]"
+            found = self._sums[row] = box, sum(file.size or 0 for file in below)
+        return found
 
     def _below(self, row: int) -> list[File]:
         """The files of a folder."""
@@ -209,8 +232,12 @@ class FileList(LineList):
         """All that are shown; when they all are selected already, none but those that are not shown."""
         shown = [file for line in self.lines if (file := self._now(line)) is not None]
         if shown:
-            wanted = not all(file.selected for file in shown)
-            self.post_message(self.Chosen(tuple(file.index for file in shown), wanted))
+            self.choose(shown)
+
+    def choose(self, files: Sequence[File]) -> None:
+        """Asks for all of these; for none of them where they all are selected."""
+        wanted = not all(file.selected for file in files)
+        self.post_message(self.Chosen(tuple(file.index for file in files), wanted))
 
 
 def edit(indices: Collection[int], files: Sequence[File], *, wanted: bool) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from typing import TextIO
 
 SMALLEST = (40, 10)
 """Columns and lines."""
 
 
-def unfit() -> str:
-    """Why nothing can be drawn here; empty: it can."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+def unfit(out: TextIO | None = None) -> str:
+    """Why nothing can be drawn on `out` (stdout), with the keys of stdin; empty: it can."""
+    if not (sys.stdin.isatty() and (out or sys.stdout).isatty()):
         return "the dashboard needs a terminal"
     size = shutil.get_terminal_size()
     if size.columns < SMALLEST[0] or size.lines < SMALLEST[1]:

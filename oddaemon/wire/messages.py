@@ -196,17 +196,19 @@ def format_message(found: MediaFormat) -> control.Format:
     )
 
 
-def probe_message(view: ProbeView) -> control.ProbeResponse:
+def probe_message(view: ProbeView, *, most: int = 1000) -> control.ProbeResponse:
+    """With the first files, at `most` so many."""
     return control.ProbeResponse(
         name=clean(view.name),
         engine=view.engine,
         size=view.size,
-        files=[probed_file(file) for file in view.files[:1000]],
+        files=[probed_file(file) for file in view.files[:most]],
         formats=[format_message(found) for found in view.formats],
         cache_key=clean(view.cache_key),
         cache_hit=view.cache_hit,
         would_run_on=clean(view.would_run_on),
         placement=clean(view.placement),
+        files_total=len(view.files),
     )
 
 

@@ -92,7 +92,7 @@ async def test_a_wrong_priority_adds_nothing(served: Desk) -> None:
 async def test_files_of_the_line_under_the_cursor_are_chosen(served: Desk) -> None:
     many = {
         "name": "show", "engine": "simulated", "size": 3, "files": [], "formats": [], "cache_key": None, "cache": None,
-        "would_run_on": "here", "placement": None,
+        "would_run_on": "here", "placement": None, "files_total": 3,
     }  # fmt: skip
     async with dashboard(served.path) as (app, pilot):
         screen = await opened(app, pilot)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from odctl.client.daemon import DaemonClient
@@ -38,14 +39,14 @@ async def until_state(app: DashboardApp, pilot: Pilot[int], wanted: Callable[[St
     await pilot.pause()
 
 
-def shown(app: DashboardApp) -> list[str]:
+def shown(app: App[Any]) -> list[str]:
     """The lines of the screen as text."""
     _, height = app.size
     lines = app.screen._compositor.render_strips()
     return ["".join(segment.text for segment in line).rstrip() for line in lines[:height]]
 
 
-def text(app: DashboardApp) -> str:
+def text(app: App[Any]) -> str:
     return "\n".join(shown(app))
 
 

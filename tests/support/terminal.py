@@ -11,7 +11,7 @@ import signal
 import struct
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +21,11 @@ import pyte
 from tests.support.forked import Forked, forked
 from tests.support.wait import until
 
-KEYS = {"enter": "\r", "escape": "\x1b", "up": "\x1b[A", "down": "\x1b[B", "backspace": "\x7f", "tab": "\t"}
+KEYS = {
+    "enter": "\r", "escape": "\x1b", "up": "\x1b[A", "down": "\x1b[B", "backspace": "\x7f", "tab": "\t", "space": " ",
+    "f2": "\x1bOQ", "ctrl+c": "\x03",
+}  # fmt: skip
+ODCTL = (sys.executable, "-m", "odctl")
 QUESTIONS = {b"\x1b[c": b"\x1b[?6c", b"\x1b[6n": b"\x1b[1;1R"}
 """What programs ask a terminal, and what one answers."""
 
@@ -50,10 +54,12 @@ class Terminal:
 
     # The program
 
-    async def run(self, *arguments: str, environment: Mapping[str, str], cwd: Path) -> None:
-        """Starts `odctl` in the foreground of this terminal."""
+    async def run(
+        self, *arguments: str, environment: Mapping[str, str], cwd: Path, program: Sequence[str] = ODCTL
+    ) -> None:
+        """Starts `odctl`, or another program, in the foreground of this terminal."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "odctl", *arguments, env=dict(environment), cwd=cwd, start_new_session=True,
+            *program, *arguments, env=dict(environment), cwd=cwd, start_new_session=True,
             stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, preexec_fn=self._control,
         )  # fmt: skip
 
@@ -71,6 +77,10 @@ class Terminal:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
 
     async def ended(self) -> int:
         """Its exit code; what it wrote last is on the screen."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from odctl.client.models import Outcome
 
 Result = Job | OdctlError
+MOST_FILES = 10_000
+"""Of a source that is looked at; more are not told of."""
 PROBE_SECONDS = 60.0
 """For looking at a source whose files are to be picked."""
 
@@ -52,7 +54,7 @@ def add(
     node: Annotated[str, typer.Option("--node", "-n", metavar="NAME", help="Where to download.")] = "",
     node_label: LabelsOpt = None,
     files: Annotated[str, typer.Option("--files", metavar="SPEC", help="1,3-5 or *.mkv or largest or all.")] = "",
-    pick: Annotated[bool, typer.Option("--pick", help="Look first, show the files, and ask which.")] = False,
+    pick: Annotated[bool, typer.Option("--pick", help="Look first, then choose files in a tree.")] = False,
     opt: OptionsOpt = None,
     format: Annotated[str, typer.Option("--format", metavar="FMT", help="yt-dlp's format.")] = "",
     audio_only: Annotated[bool, typer.Option("--audio-only", help="Only the sound of a media page.")] = False,
@@ -99,7 +101,7 @@ def add(
 
 def _check_pick(run: Invocation, sources: Sequence[str], files: str) -> None:
     """Raises UsageError where files cannot be asked for, or what is given says already which."""
-    check_interactive(run)
+    check_interactive(run, "give them by --files, as in --files '1,3-5' or --files '*.mkv'")
     if files:
         raise UsageError("--pick asks for what --files says: give one of them")
     if "-" in sources:
@@ -135,13 +137,14 @@ def _picked(run: Invocation, orders: Sequence[Order | OdctlError]) -> list[Order
     """The orders, each with the files that were chosen. A source that cannot be looked at fails as an add would."""
     ensure_daemon(run)
 
-    async def look(client: DaemonClient, order: Order) -> Sequence[File]:
+    async def look(client: DaemonClient, order: Order) -> tuple[Sequence[File], str, int]:
         found = await client.probe(
             source=order.source, torrent=order.torrent, engine="" if order.engine == "auto" else order.engine,
             options=order.options, timeout_s=run.timeout or PROBE_SECONDS, node=order.node,
+            max_files=MOST_FILES,
         )  # fmt: skip
-        files: Sequence[File] = found["files"]
-        return files
+        files = [replace(file, selected=True) for file in found["files"]]
+        return files, found["name"] or order.input, found["files_total"]
 
     picked: list[Order | OdctlError] = []
     for order in orders:
@@ -150,12 +153,15 @@ def _picked(run: Invocation, orders: Sequence[Order | OdctlError]) -> list[Order
             continue
         run.output.note(f"looking at {clean(order.input[:200])} …")
         try:
-            files = run.call(lambda client, order=order: look(client, order), deadlines=False)  # type: ignore[misc]
+            files, name, total = run.call(
+                lambda client, order=order: look(client, order), deadlines=False  # type: ignore[misc]
+            )  # fmt: skip
         except OdctlError as error:
             error.details = {"input": order.input[:500], **error.details}
             picked.append(error)
             continue
-        picked.append(replace(order, files=pick_files(files, run.output.err, sys.stdin.readline)))
+        wanted = pick_files(files, name, run.output.err, what_if_left="nothing was added", total=total)
+        picked.append(replace(order, files=wanted))
     return picked
 
 

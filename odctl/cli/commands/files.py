@@ -9,8 +9,10 @@ import typer
 from odctl.cli import show as view
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import check_fields
-from odctl.client.errors import UsageError
+from odctl.cli.picking import check_interactive, pick_files
+from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import File
 from odctl.selecting import matches
 from odctl.text import clean, percent, size
@@ -66,16 +68,35 @@ def _tree(run: Invocation, found: list[File]) -> None:
         run.output.line("  " * len(parents) + f"{clean(name)}  [{figures.strip()}]")
 
 
+def _picked(run: Invocation, job: str) -> str:
+    """The selection that was chosen in the tree of the job's files."""
+    check_interactive(run, f"give them after the job, as in: odctl select {job} '*.mkv'")
+    known = run.call(lambda client: client.files.of(job))
+    if not known:
+        raise OdctlError(
+            "its files are not known yet", code="FAILED_PRECONDITION", exit_code=ExitCode.REFUSED,
+            hint=f"again after: odctl wait --for metadata {job}",
+        )  # fmt: skip
+    return pick_files(known, f"job {job}", run.output.err, what_if_left="the selection is as it was")
+
+
 def select(
     ctx: typer.Context,
     job: Annotated[str, typer.Argument(metavar="JOB", help="128, a UUID, a hash or @last.")],
-    spec: Annotated[list[str], typer.Argument(metavar="SPEC", help="1,3-5 or *.mkv or all; +SPEC adds.")],
+    spec: Annotated[
+        list[str] | None, typer.Argument(metavar="SPEC", help="1,3-5 or *.mkv or all; +SPEC adds.")
+    ] = None,
+    pick: Annotated[bool, typer.Option("--pick", help="Choose in a tree, on a terminal.")] = False,
 ) -> None:
     """Choose which files are downloaded: SPEC, +SPEC to add, -- -SPEC to drop, all, largest. At least one stays."""
     run = invocation(ctx)
     check_fields(run.output.fields, view.FILE_FIELDS)
-    text = ",".join(spec)
-    if not text.strip():
-        raise UsageError("the selection is empty", hint="give 1,3-5 or *.mkv or all")
+    text = ",".join(spec or ())
+    if pick:
+        if text:
+            raise UsageError("--pick asks for what SPEC says: give one of them")
+        text = _picked(run, job)
+    elif not text.strip():
+        raise UsageError("the selection is empty", hint="give 1,3-5 or *.mkv or all, or --pick")
     found = run.call(lambda client: client.files.select(job, text))
     _tell(run, found, tree=False, all_files=found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from odctl.cli.app import invocation
-from odctl.cli.commands.add import EngineOpt, ensure_daemon, errors, orders_of
+from odctl.cli.commands.add import MOST_FILES, EngineOpt, ensure_daemon, errors, orders_of
 from odctl.cli.context import Invocation
 from odctl.cli.output import Column
 from odctl.client.errors import OdctlError
@@ -81,7 +81,7 @@ async def _look(
         async with room:
             answer = await client.probe(
                 source=item["source"], torrent=item["torrent"], engine=item["engine"], options=item["options"],
-                timeout_s=seconds, node=item["node"],
+                timeout_s=seconds, node=item["node"], max_files=MOST_FILES,
             )  # fmt: skip
     except OdctlError as error:
         # what the engine says of the source, as a job that failed says it
@@ -109,5 +109,7 @@ def _tell(run: Invocation, record: dict[str, Any], formats: bool) -> None:
         output.line(f"  {name:<8} {clean(value)}")
     for file in record["files"]:
         output.line(f"  {file.index:>6}  {size(file.size):>10}  {clean(file.path)}")
+    if record["files_total"] > len(record["files"]):
+        output.note(f"{record['files_total']} files; these are the first {len(record['files'])}")
     if formats:
         output.records(record["formats"], FORMATS)

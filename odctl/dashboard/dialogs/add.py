@@ -167,8 +167,10 @@ class Add(Dialog[tuple[Job, ...]]):
         said.append("\n")
 
     def _facts(self, text: str, told: dict[str, Any]) -> str:
-        count, chosen = len(told["files"]), self.chosen.get(text)
-        files = f"{count} file{'s' if count != 1 else ''}" if chosen is None else f"{len(chosen)} of {count} files"
+        count, chosen = told["files_total"], self.chosen.get(text)
+        files = f"{count} file{'s' if count != 1 else ''}"
+        if chosen is not None:
+            files = f"{len(chosen) + count - len(told['files'])} of {files}"
         size = words.size(told["size"]) if chosen is None else words.size(
             sum(file.size or 0 for file in told["files"] if file.index in chosen)
         )  # fmt: skip
@@ -245,7 +247,7 @@ class Add(Dialog[tuple[Job, ...]]):
         told, chosen = self.probes.told.get(self._line(text)), self.chosen.get(text)
         if chosen is None or not isinstance(told, dict):
             return ""
-        named = compact(chosen, told["files"])
+        named = compact(chosen, told["files"], told["files_total"])
         return "" if named == ALL else named
 
     def _sent(self, answer: tuple[dict[str, OdctlError], list[tuple[str, Outcome]]]) -> None:

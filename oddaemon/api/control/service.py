@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -24,7 +25,7 @@ from oddaemon.domain.link import LinkState
 from oddaemon.domain.types import JobNumber, NodeId, Seconds
 from oddaemon.domain.user import Principal
 from oddaemon.services.batches import MAX_ITEMS, Chosen, Outcome
-from oddaemon.services.views import JobView
+from oddaemon.services.views import JobView, ProbeView
 from oddaemon.wire import messages as wire
 from oddaemon.wire.errors import mapped, to_message
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 FEATURES = ("watch", "events", "probe", "select", "links", "zip", "m3u", "cache", "settings", "doctor", "accounts")
 MAX_DETAIL_FILES = 1000
+MAX_PROBED_FILES = 10_000
 MAX_ANSWER_FILES = 20_000
 """Of all jobs in one answer together."""
 DEFAULT_PROBE_SECONDS = 60.0
@@ -97,7 +99,8 @@ class ControlService(pb.ControlServiceBase):
             options=dict(message.options), deadline=Seconds(deadline),
             on=NodeId(message.node) if message.node else None,
         )  # fmt: skip
-        return wire.probe_message(view)
+        # a long list takes longer to be written than anybody else should have to wait
+        return await asyncio.to_thread(_write, view, min(message.max_files or MAX_DETAIL_FILES, MAX_PROBED_FILES))
 
     async def list_jobs(self, message: pb.ListJobsRequest) -> pb.ListJobsResponse:
         rev = await self._parts.store.read(lambda tx: tx.jobs.highest_rev())
@@ -237,6 +240,21 @@ class ControlService(pb.ControlServiceBase):
     async def pin_cache(self, message: pb.PinCacheRequest) -> pb.ListCacheResponse:
         views = await self._parts.cache.pin(caller(), message.keys, pinned=not message.unpin)
         return pb.ListCacheResponse(entries=[wire.cache_message(view) for view in views], total=len(views))
+
+
+class _Written(pb.ProbeResponse):
+    """One that is bytes already."""
+
+    written: bytes
+
+    def __bytes__(self) -> bytes:
+        return self.written
+
+
+def _write(view: ProbeView, most: int) -> _Written:
+    found = _Written()
+    found.written = bytes(wire.probe_message(view, most=most))
+    return found
 
 
 class _Selecting(Protocol):

@@ -1411,6 +1411,11 @@ class ProbeRequest(betterproto2.Message):
 
     node: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
 
+    max_files: "int" = betterproto2.field(7, betterproto2.TYPE_UINT32)
+    """
+    in the answer, at most 10,000; 0: 1,000
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "ProbeRequest", ProbeRequest)
 
@@ -1442,6 +1447,11 @@ class ProbeResponse(betterproto2.Message):
     placement: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
     """
     why there, or why nowhere
+    """
+
+    files_total: "int" = betterproto2.field(10, betterproto2.TYPE_UINT64)
+    """
+    of which `files` are the first
     """
 
 
