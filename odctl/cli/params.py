@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperArgument, TyperCommand
 
 _SIMPLE: dict[Any, type] = {str: str, int: int, float: float, bool: bool}
 
@@ -52,6 +52,9 @@ def plain_command(command: Any, on_help: Callable[[Any, Any, bool], None]) -> No
     """The same for a whole command, its help option included, which Typer makes when it first parses. `on_help` answers
     that option."""
     plain(command.params)
+    for param in command.params:
+        if isinstance(param, TyperArgument):
+            _as_manuals_do(param)
     original = command.get_help_option
 
     def help_option(ctx: Any) -> Any:
@@ -62,6 +65,20 @@ def plain_command(command: Any, on_help: Callable[[Any, Any, bool], None]) -> No
         return option
 
     command.get_help_option = help_option
+
+
+def _as_manuals_do(argument: Any) -> None:
+    """`JOB...` on the line of the usage, where Typer would write `{JOB}...`, and no types of Python in the list below
+    it."""
+    argument._usage_display_name = lambda: usage_name(argument)
+    argument.display_type_rich = lambda ctx: None
+
+
+def usage_name(argument: Any) -> str:
+    """What stands for it on the line of the usage."""
+    name = argument.display_name_raw.strip("[]")
+    several = argument.nargs != 1 and "..." not in name and not name.startswith("--")
+    return (name if argument.required else f"[{name}]") + ("..." if several else "")
 
 
 def _kind(param: Any) -> type | None:

@@ -23,6 +23,7 @@ import pytest
 import pytest_asyncio
 
 from odctl.cli import tree
+from odctl.cli.output import width
 from tests.support.commands import PASSWORD, ROWS, Row
 from tests.support.daemons import Answer, Daemon
 from tests.support.forked import finished, forked
@@ -41,6 +42,7 @@ SEQUENCES = re.compile(r"\x1b\[\??[0-9;]*[mAGHJKhl]")
 """Colours, and what bars move and hide the cursor with."""
 DRAWN = re.compile("[\u2500-\u259f]")
 """Boxes and blocks."""
+COLUMNS = 80
 TIMEOUT = 60.0
 
 
@@ -265,7 +267,7 @@ async def test_in_the_other_formats(row: Row, house: House, tmp_path: Path) -> N
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.line)
 async def test_at_a_terminal(row: Row, house: House, tmp_path: Path) -> None:
     home = new_home(tmp_path)
-    async with at(row, house, home) as environment, Terminal() as terminal:
+    async with at(row, house, home) as environment, Terminal(COLUMNS) as terminal:
         environment |= {"TERM": "xterm-256color", "ODCTL_PAGER": ""}
         await prepared(row, environment, home)
         words = [word for word in await house.words(row.line) if not (row.stdin and word.endswith("stdin"))]
@@ -286,6 +288,8 @@ async def test_at_a_terminal(row: Row, house: House, tmp_path: Path) -> None:
         if not row.screen:
             told = terminal.raw.decode()
             assert row.silent or told.strip()
+            if row.line.endswith(" ls"):
+                assert all(width(line) <= COLUMNS for line in SEQUENCES.sub("", told).splitlines()), terminal.text
             assert not STEERING.search(SEQUENCES.sub("", told).replace("\r", "")), ascii(told)
 
 

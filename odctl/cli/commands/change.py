@@ -162,7 +162,7 @@ def rm(
 
 def set_(
     ctx: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="JOB... KEY=VALUE", help="The jobs, then the changes.")],
+    words: Annotated[list[str], typer.Argument(metavar="JOB... KEY=VALUE...", help="The jobs, then the changes.")],
     where: FilterOpt = None,
     every: AllOpt = False,
     dry_run: DryOpt = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,13 +12,18 @@ from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column
 from odctl.text import clean
 
+
+def _abilities(engine: Mapping[str, Any]) -> list[str]:
+    return [name for name, has in engine["capabilities"].items() if has]
+
+
 COLUMNS = (
     Column(title="NAME", show=lambda e: e["name"]),
     Column(title="VERSION", show=lambda e: e["version"] or "-"),
     Column(title="HEALTH", show=lambda e: "ok" if e["ok"] else "fail"),
     Column(title="RUNNING", show=lambda e: f"{e['active']}/{e['limit']}", right=True),
     Column(title="TAKES", show=lambda e: " ".join(e["schemes"])),
-    Column(title="ABILITIES", show=lambda e: " ".join(name for name, has in e["capabilities"].items() if has)),
+    Column(title="ABILITIES", show=lambda e: " ".join(_abilities(e)), flexible=True),
     Column(title="OPTIONS", show=lambda e: " ".join(option["name"] for option in e["options"]), wide=True),
     Column(title="MESSAGE", show=lambda e: e["message"] or "", flexible=True),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,10 +20,10 @@ FIELDS = tuple(MintedLink.__struct_fields__)
 COLUMNS = (
     Column(title="ID", show=lambda one: one.id),
     Column(title="JOB", show=lambda one: one.job or "-", right=True),
-    Column(title="STATE", show=lambda one: one.state.replace("_", " ")),
+    Column(title="STATE", show=lambda one: one.state.replace("_", " "), wide=True),
     Column(title="EXPIRES", show=lambda one: moment(one.expires_at)),
     Column(title="USED", show=lambda one: used(one), right=True),
-    Column(title="SERVED", show=lambda one: size(one.bytes_served), right=True),
+    Column(title="SERVED", show=lambda one: size(one.bytes_served), right=True, wide=True),
     Column(title="KIND", show=lambda one: one.kind, wide=True),
     Column(title="NODE", show=lambda one: one.node, wide=True),
     Column(title="MADE", show=lambda one: moment(one.created_at), wide=True),
@@ -45,7 +46,9 @@ def ls(
     """List links, how often they were used and how much they served. Their URLs are shown only when they are made."""
     run = invocation(ctx)
     shown = run.call(lambda client: client.files.minted_links(job, state="" if every else "live"))
-    run.output.records(shown, COLUMNS, known=FIELDS)
+    # without --all there is one state
+    columns = [replace(column, wide=column.wide and not (every and column.title == "STATE")) for column in COLUMNS]
+    run.output.records(shown, columns, known=FIELDS)
     if run.output.format in ("table", "wide"):
         served = size(sum(one.bytes_served for one in shown))
         many = f"{len(shown)} link{'s' if len(shown) != 1 else ''}, {served} served"

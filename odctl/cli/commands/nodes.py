@@ -40,7 +40,7 @@ def engines(node: Mapping[str, Any]) -> str:
 
 COLUMNS = (
     Column(title="NODE", show=lambda n: n["id"]),
-    Column(title="ROLE", show=lambda n: n["role"]),
+    Column(title="ROLE", show=lambda n: n["role"], wide=True),
     Column(title="STATE", show=lambda n: "storage missing" if n["storage_missing"] else n["state"]),
     Column(title="DISK", show=disk_bar),
     Column(title="FREE", show=lambda n: size(n["disk_free"]), right=True),

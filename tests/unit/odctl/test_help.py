@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from odctl.cli import tree
 from odctl.cli.app import build_root
 from odctl.cli.describe import describe, walk
@@ -24,3 +26,26 @@ def test_the_other_names_of_verbs_work_below_every_noun() -> None:
             found = found.commands[name]
         assert found.callback is not None
     assert "list" not in list(root.commands["cache"].commands)
+
+
+def test_the_line_of_the_usage_is_written_as_in_manuals() -> None:
+    for name, line in (
+        ("wait", "odctl wait [OPTIONS] JOB..."), ("link", "odctl link [OPTIONS] JOB [FILE]..."),
+        ("context show", "odctl context show [OPTIONS] [NAME]"), ("play", "odctl play [OPTIONS] JOB [FILE] [-- ARGS]"),
+        ("set", "odctl set [OPTIONS] JOB... KEY=VALUE..."), ("completion", "odctl completion [OPTIONS] [SHELL]"),
+    ):  # fmt: skip
+        assert help_of(name).splitlines()[0] == f"Usage: {line}"
+    for path, _ in tree.entries():
+        usage, *rest = help_of(" ".join(path)).splitlines()
+        assert not {"{", "<"} & set(usage)
+        assert not [line for line in rest if "<str>" in line or "list[" in line]
+
+
+def help_of(path: str) -> str:
+    root = build_root()
+    found, context = root, typer.Context(root, info_name="odctl")
+    for name in path.split():
+        found = found.commands[name]
+        context = typer.Context(found, info_name=name, parent=context)
+    text: str = found.get_help(context)
+    return text
