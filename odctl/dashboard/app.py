@@ -20,25 +20,26 @@ from textual.filter import LineFilter
 from textual.screen import ModalScreen, Screen
 from textual.widgets import ContentSwitcher
 
+from odctl import __version__
 from odctl.client.errors import OdctlError
-from odctl.client.models import Job
+from odctl.client.models import Hello, Job
 from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import Banner
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted, Work
-from odctl.dashboard.first import first_wanted, interval_ms
+from odctl.dashboard.first import first_wanted
 from odctl.dashboard.glyphs import ASCII, Glyphs
 from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.options import Options
+from odctl.dashboard.pace import Paced
 from odctl.dashboard.panes.base import Pane
 from odctl.dashboard.panes.jobs import JobsPane
 from odctl.dashboard.returning import changes, said
 from odctl.dashboard.screens import SCREENS
 from odctl.dashboard.state import Phase, State, reduce
-from odctl.dashboard.steady import Steady
 from odctl.dashboard.top_bar import TopBar
 from odctl.text import clean
 
@@ -55,7 +56,7 @@ TICK_SECONDS = 1.0
 
 
 
-class DashboardApp(Steady):
+class DashboardApp(Paced):
     """`connect` makes a client for a connection, without connecting."""
 
     CSS_PATH = "dashboard.tcss"
@@ -68,8 +69,6 @@ class DashboardApp(Steady):
         Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
         Binding("colon", "command", "Command", id="app.command", key_display=":"),
         Binding("C", "contexts", "Servers", show=False, id="app.contexts"),
-        Binding("left_square_bracket", "slower", "Slower", show=False, id="app.slower"),
-        Binding("right_square_bracket", "faster", "Faster", show=False, id="app.faster"),
         Binding("r", "retry_connection", "Retry now", id="app.retry", priority=True),
         Binding("s", "start_daemon", "Start it", id="app.start", priority=True),
         Binding("q,ctrl+q", "leave", "Quit", id="app.quit"),
@@ -79,24 +78,25 @@ class DashboardApp(Steady):
         self, connect: Callable[[], DaemonClient], options: Options | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        super().__init__(clock)
-        self.options = options or Options()
-        file = self.options.preferences
-        self.preferences, self._complaint = prefs.load(file) if file is not None else (prefs.Preferences(), "")
-        self._wanted = first_wanted(
-            self.preferences, self.options.filter, shutil.get_terminal_size(), remote=self.options.remote
-        )
-        self.state = State(query=self._wanted.query)
+        options = options or Options()
+        file = options.preferences
+        liked, complaint = prefs.load(file) if file is not None else (prefs.Preferences(), "")
+        first = first_wanted(liked, options.filter, shutil.get_terminal_size(), remote=options.remote)
+        super().__init__(clock, first)
+        self.options = options
+        self.preferences, self._complaint = liked, complaint
+        self.state = State(query=first.query)
         self.feed = Feed(connect, self.tell, self.mishaps.error)
         self._feeding: asyncio.Task[None] | None = None
         self._cut: State | None = None
         """What was known when the connection was lost."""
-        self._interval_ms = interval_ms(self.preferences, remote=self.options.remote)
         self._ascii = AsciiOnly()
         self._history: History | None = None
         self._first_pane = self.options.pane if self.options.pane != "jobs" else ""
         self._drawable = False
         """There is something to draw on."""
+        self._room = True
+        """The terminal is large enough."""
 
     @property
     def glyphs(self) -> Glyphs:
@@ -139,7 +139,7 @@ class DashboardApp(Steady):
                 asyncio.get_running_loop().add_signal_handler(number, self.exit, 128 + number)
         asyncio.get_running_loop().set_exception_handler(self.nobody_asked)
         # what is asked for now is there when the screen is drawn for the first time
-        self.feed.want(self._wanted)
+        self.feed.want(self.wanted)
         self._feeding = asyncio.create_task(self.feed.run(), name="dashboard feed")
 
     async def on_mount(self) -> None:
@@ -164,6 +164,17 @@ class DashboardApp(Steady):
             # thousand objects, which suits a short life, holds up a key for 40 ms
             gc.freeze()
             gc.set_threshold(2_000, 5, 100)
+
+    async def on_resize(self, event: events.Resize) -> None:
+        from odctl.dashboard.small import fits, show_size
+
+        if self._drawable and (not fits(event.size) or not self._room):
+            before = self._room
+            self._room = await show_size(self.screen_stack[0], event.size)
+            self.refresh_bindings()
+            if self._room and not before:
+                self.pane.entered()
+                self.draw()
 
     async def on_unmount(self) -> None:
         if self._feeding is not None:
@@ -212,6 +223,8 @@ class DashboardApp(Steady):
             was, now = before.connection.hello, message.hello
             if was is not None and (was.user, was.role) != (now.user, now.role):
                 self.say(f"you are {now.user} ({now.role}) here now", severity="warning")
+        if isinstance(message, m.Connected):
+            self._name_versions(message.hello.server_version, before.connection.hello)
         if isinstance(message, m.Lost) and before.live and before.total is not None:
             self._cut = before
         cut = self._cut
@@ -222,6 +235,11 @@ class DashboardApp(Steady):
         elif isinstance(message, m.PageTold) and cut is not None and message.query == cut.query:
             self._cut = None
             self.say(said(changes(cut.window, message.offset, message.jobs)))
+
+    def _name_versions(self, theirs: str, before: Hello | None) -> None:
+        """Once for each daemon: what one of both does not know yet is missing, and nobody would know why."""
+        if theirs != __version__ and (before is None or before.server_version != theirs):
+            self.say(f"oddaemon {theirs} and odctl {__version__}: what the older one does not know is missing here")
 
     async def _allowed_screen(self) -> None:
         """The one that was asked for at the start, if it is one for admins; none that this daemon does not allow."""
@@ -235,7 +253,7 @@ class DashboardApp(Steady):
 
     def draw(self) -> None:
         base = self.screen_stack[0] if self._drawable and self.screen_stack else None
-        if base is None or not base.query(TopBar):
+        if base is None or not self._room or not base.query(TopBar):
             return  # it is not there yet, or is being taken down
         state, now = self.state, self.clock()
         with self.batch_update():
@@ -245,17 +263,14 @@ class DashboardApp(Steady):
             base.query_one(f"#pane-{current}", Pane).show(state)
 
     def _tick(self) -> None:
-        for banner in self.screen_stack[0].query(Banner) if self._drawable and self.screen_stack else ():
+        for banner in self.screen_stack[0].query(Banner) if self._drawable and self._room and self.screen_stack else ():
             banner.show(self.state, self.clock())
 
     def want(self, offset: int, limit: int, fields: tuple[str, ...]) -> None:
         """The list is told for these rows from here on."""
-        wanted = Wanted(
-            query=self.state.query, offset=offset, limit=limit, interval_ms=self._interval_ms, fields=fields
+        self.want_window(
+            Wanted(query=self.state.query, offset=offset, limit=limit, interval_ms=self.pace_ms, fields=fields)
         )
-        if not self._wanted.covers(wanted):
-            self._wanted = wanted
-            self.feed.want(wanted)
 
     def attend(self, name: str, work: Work | None) -> None:
         """From here on `work` runs over every connection; None: nothing does."""
@@ -320,7 +335,7 @@ class DashboardApp(Steady):
         self.notify(shown, severity=severity, markup=False)  # type: ignore[arg-type]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in CHANGES and self.options.read_only:
+        if (action in CHANGES and self.options.read_only) or not (self._room or action == "leave"):
             return False
         if action == "retry_connection":
             return self.state.connection.phase is Phase.LOST
@@ -407,21 +422,5 @@ class DashboardApp(Steady):
         tried = await asyncio.to_thread(servers)
         self.push_screen(Contexts(self.state.connection, tried), chosen)
 
-    def action_slower(self) -> None:
-        self._pace(2.0)
-
-    def action_faster(self) -> None:
-        self._pace(0.5)
-
-    def _pace(self, factor: float) -> None:
-        self._interval_ms = int(min(max(self._interval_ms * factor, 125), 8000))
-        self.prefer(interval_ms=self._interval_ms)
-        self.say(f"looks every {self._interval_ms / 1000:g} s")
-        self._wanted = replace(self._wanted, interval_ms=self._interval_ms)
-        self.feed.want(self._wanted)
-
     def action_leave(self) -> None:
         self.exit(0)
-
-    def on_app_blur(self, event: events.AppBlur) -> None:
-        """Nobody looks: a list every few seconds is enough."""

@@ -123,7 +123,7 @@ class Taking:
             else:
                 self._copy_menu(detail.job, path)
 
-        self.dashboard.carry_out("copy", work, show)
+        self.dashboard.carry_out("copy", work, show, opens=True)
 
     def _copy_menu(self, job: Job, path: str) -> None:
         from odctl.dashboard.dialogs.link import Copied, copyable

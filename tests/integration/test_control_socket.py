@@ -32,6 +32,7 @@ from odproto.error_codes import ERROR_METADATA_KEY
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
+from oddaemon import __version__
 from oddaemon.api.control import server as control_server
 from oddaemon.api.control.calls import LOOKING, request_id
 from oddaemon.api.control.streams import CAPACITY
@@ -843,7 +844,7 @@ async def test_a_drain_lets_calls_end_refuses_new_ones_and_ends_watchers(served:
                 assert caught.value.status is Status.UNAVAILABLE
             assert not drain.done()
             release.set()
-            assert (await asyncio.wait_for(running, 60)).version == "1.0.0"
+            assert (await asyncio.wait_for(running, 60)).version == __version__
             await asyncio.wait_for(drain, 60)
         assert served.server.connections == 0
         await asyncio.wait_for(served.server.drain(10), 60)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from odctl import __version__
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError, Unreachable
 from odctl.client.models import Hello, JobError, Reason
@@ -40,7 +41,7 @@ STATUS = {
 
 def live(app: DashboardApp) -> None:
     hello = Hello(
-        server_version="1.0.0", api_major=1, api_minor=0, features=(), user="maya", role="user", auth="peercred",
+        server_version=__version__, api_major=1, api_minor=0, features=(), user="maya", role="user", auth="peercred",
         node="nas", epoch="e", now=NOW,
     )  # fmt: skip
     app.tell(m.Connected(hello=hello, where=WHERE, why="auto", at=AT))

@@ -6,8 +6,10 @@ from typing import Any, cast
 
 import pytest
 
+from odctl import __version__
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import Unreachable
+from odctl.client.models import Hello
 from odctl.dashboard import messages as m
 from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.columns import COLUMNS
@@ -16,7 +18,7 @@ from odctl.dashboard.job_table import JobTable
 from odctl.dashboard.options import Options
 from odctl.dashboard.preferences import Preferences
 from tests.support.dashboard import shown, text
-from tests.support.jobs import Never, job
+from tests.support.jobs import NOW, WHERE, Never, job
 
 
 def told(app: DashboardApp, *jobs: Any) -> None:
@@ -68,3 +70,17 @@ async def test_the_last_row_can_be_seen_with_every_column_chosen_and_more_rows_t
         assert any("job-60" in line for line in shown(app)), text(app)
         table = app.query_one("#jobs")
         assert not table.show_horizontal_scrollbar
+
+
+async def test_a_daemon_of_another_version_is_named_once() -> None:
+    app = dashboard()
+    async with app.run_test(size=(100, 30)) as pilot:
+        for version in (__version__, "9.9.9", "9.9.9"):
+            hello = Hello(
+                server_version=version, api_major=1, api_minor=0, features=(), user="maya", role="user",
+                auth="peercred", node="nas", epoch="e", now=NOW,
+            )  # fmt: skip
+            app.tell(m.Connected(hello=hello, where=WHERE, why="auto", at=1.0))
+        await pilot.pause()
+        said = [note.message for note in app._notifications if "oddaemon" in note.message]
+        assert said == [f"oddaemon 9.9.9 and odctl {__version__}: what the older one does not know is missing here"]

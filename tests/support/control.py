@@ -14,6 +14,7 @@ from unittest.mock import patch
 from grpclib.client import Channel
 from odproto.gen.opendebrid.control import v1 as pb
 
+from oddaemon import __version__
 from oddaemon.api.auth import Peer
 from oddaemon.api.control.accounts import AccountService
 from oddaemon.api.control.admin import AdminService
@@ -140,10 +141,11 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
         settings=settings,
         status=StatusService(
             store=store, clock=clock, board=inner.board, reconciler=inner.reconciler, node=lambda _: home.agent,
-            limits=lambda: home.limits, option_specs=lambda: specs, version="1.0.0", started_at=clock.now(),
+            limits=lambda: home.limits, option_specs=lambda: specs, version=__version__, started_at=clock.now(),
         ),
         views=inner.views, store=store, bus=home.bus, clock=clock, log_book=log_book,
-        reload=lambda: ([], []), events_kept=lambda: KEPT, shutdown=lambda: None, diagnose=diagnose, version="1.0.0",
+        reload=lambda: ([], []), events_kept=lambda: KEPT, shutdown=lambda: None, diagnose=diagnose,
+        version=__version__,
         node_id=HERE,
         epoch="epoch", store_kind="sqlite", download_dir=str(home.storage.base), files_url="http://127.0.0.1:1",
         http_url="http://127.0.0.1:2",
