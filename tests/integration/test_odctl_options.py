@@ -203,6 +203,8 @@ async def test_long_answers_go_through_the_pager_of_a_terminal(odctl: Shell, con
     assert "paged:" in (await odctl.at_a_terminal("help", "add", ODCTL_PAGER=pager)).out
     assert "paged:" not in (await odctl.at_a_terminal("version", ODCTL_PAGER=pager)).out
     assert "paged:" not in (await odctl("ls", ODCTL_PAGER=pager)).out
+    control.events_sent = [pb.EventsResponse(event=pb.Event(seq=seq, type="job.completed")) for seq in range(1, 60)]
+    assert (await odctl.at_a_terminal("events", "--no-follow", ODCTL_PAGER=pager)).out.count("paged:") == 59
     missing = await odctl.at_a_terminal("ls", ODCTL_PAGER="/nonexistent/pager")
     assert (missing.code, "job 59" in missing.out) == (0, True)
 

@@ -24,6 +24,8 @@ import pytest_asyncio
 
 from odctl.cli import tree
 from odctl.cli.output import width
+from odctl.client.models import Selection
+from odctl.sources import Order
 from tests.support.commands import PASSWORD, ROWS, Row
 from tests.support.daemons import Answer, Daemon
 from tests.support.forked import finished, forked
@@ -42,6 +44,8 @@ SEQUENCES = re.compile(r"\x1b\[\??[0-9;]*[mAGHJKhl]")
 """Colours, and what bars move and hide the cursor with."""
 DRAWN = re.compile("[\u2500-\u259f]")
 """Boxes and blocks."""
+CONTRACT = json.loads((Path(__file__).parent / "json_contract.json").read_text())
+"""What the JSON of each command is: `[Job]` a list, `Job*` an object a line; and the fields of each type."""
 COLUMNS = 80
 TIMEOUT = 60.0
 
@@ -115,11 +119,16 @@ class House:
         return self.origin.url(f"/slow?{self.new()}")
 
     async def _fresh(self) -> str:
-        return str(await self.daemon.add(await self._url()))
+        url = await self._url()
+        async with self.daemon.client() as client:
+            (added,) = await client.add([Order(input=url, source=url).item()])
+        assert added.job is not None, added.failure
+        return str(added.job.id)
 
     async def _cancelled(self) -> str:
         number = await self._fresh()
-        (await self.daemon.odctl("cancel", number)).ok()
+        async with self.daemon.client() as client:
+            await client.cancel(Selection(ids=(number,)))
         return number
 
     async def _user(self, *, with_password: bool = False) -> str:
@@ -235,8 +244,22 @@ async def test_in_a_pipe(row: Row, house: House, tmp_path: Path) -> None:
             answer = await piped(row, [*await house.words(row.line), *options], environment, home)
             assert answer.code == row.code, answer
             check(row, answer, as_json=bool(options))
+            if options and row.json and answer.out:
+                check_contract(row, answer)
 
     await in_its_forms(row, run)
+
+
+def check_contract(row: Row, answer: Answer) -> None:
+    """Programs rely on these fields: within API 1 some may come, none may go."""
+    kind = CONTRACT["commands"][" ".join(path_of(row)) + (" -w" if " -w" in row.line else "")]
+    found = json.loads(answer.out.splitlines()[0])
+    assert kind == f"[{kind.strip('[]')}]" if isinstance(found, list) else kind.endswith("*") == row.lines
+    for record in found if isinstance(found, list) else [found]:
+        promised = set(CONTRACT["types"][kind.strip("[]*")])
+        assert not promised - set(record)
+        new = set(record) - promised
+        assert not new or kind == "LogLine*", "write them down in json_contract.json, too"
 
 
 @WITH_DAEMON

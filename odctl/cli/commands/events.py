@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.filters import joined
 from odctl.cli.output import Output, check_fields, dumps
+from odctl.cli.pager import paged
 from odctl.client.errors import UNREACHABLE, OdctlError, UsageError
 from odctl.client.models import Event
 from odctl.text import clean, moment, parse_time
@@ -54,7 +56,8 @@ def events(
         seq = 0
     import asyncio
 
-    asyncio.run(_events(run, types or [], joined(filters), seq, time, follow=not no_follow))
+    with paged(run.output) if no_follow and not run.output.structured else nullcontext():
+        asyncio.run(_events(run, types or [], joined(filters), seq, time, follow=not no_follow))
 
 
 def _since(text: str) -> tuple[int | None, datetime | None]:
@@ -155,7 +158,8 @@ def logs(
                 run.output.line(log_text(line, run.output))
                 run.output.out.flush()
 
-    run.call(work)
+    with nullcontext() if follow or run.output.structured else paged(run.output):
+        run.call(work)
 
 
 def log_text(line: Mapping[str, Any], output: Output) -> str:
