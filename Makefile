@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 TEST_JOBS ?= 6
 TEST_ARGS ?=
 
+# where Python is told to write no bytecode, every program that a test or a benchmark starts would compile all of it
+COMPILE := $(BIN)/python -m compileall -q odctl oddaemon proto/odproto tests
+
 # literally as given: a URL may hold dollar signs, quotes and ampersands
 export RUN_URL := $(value URL)
 
@@ -26,6 +29,7 @@ dev: $(VENV)/.dev  ## as run, with debug logs, started again whenever the code c
 
 test: lint types imports  ## everything that has to hold
 	@tools/programs.sh --required
+	@$(COMPILE)
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadgroup $(TEST_ARGS)
 
 test-browser: $(VENV)/.dev  ## odctl web in Chromium, and the dashboard in tmux; says what to install
@@ -50,6 +54,7 @@ imports: $(VENV)/.dev  ## who may import whom
 
 bench: $(VENV)/.dev  ## measure; prints ratios. BENCH=download runs one
 	@tools/programs.sh --required
+	@$(COMPILE)
 	$(BIN)/python -m tests.perf $(BENCH)
 
 proto: $(VENV)/.dev  ## generate proto/odproto/gen from the .proto files

@@ -53,6 +53,8 @@ say "installing into $venv (once; takes a minute)"
 # setuptools is for dependencies that come as source, and new venvs have one that cannot build a wheel
 pip install --quiet --constraint constraints.txt hatchling editables setuptools
 pip install --quiet --constraint constraints.txt --no-build-isolation --editable ".${extras:+[$extras]}"
+# as pip does with what it copies: where Python may not write bytecode, each start would compile the program anew
+"$venv/bin/python" -m compileall -q odctl oddaemon proto/odproto
 touch "$venv/.run"
 if [ "$kind" = dev ]; then
     touch "$venv/.dev"

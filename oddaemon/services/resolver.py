@@ -112,6 +112,8 @@ class Resolver:
     _extracting: dict[JobId, asyncio.Task[None]] = field(default_factory=dict)
     _chosen: dict[JobId, EngineName] = field(default_factory=dict)
     """Engines that were chosen for jobs that now wait for an extraction."""
+    _due: list[Job] = field(default_factory=list)
+    """Those that the last round found and that are not begun, in turn."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -120,15 +122,18 @@ class Resolver:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            while True:
-                self._wake.clear()
-                began = self.clock.monotonic()
-                try:
-                    await self._round(group)
-                except StoreError as error:
-                    log.warning("round failed", extra={"action": "resolve_failed", "error": error.message})
-                await asyncio.sleep(min(REST_SHARE * (self.clock.monotonic() - began), REST_AT_MOST))
-                await self._idle()
+            try:
+                while True:
+                    self._wake.clear()
+                    began = self.clock.monotonic()
+                    try:
+                        await self._round(group)
+                    except StoreError as error:
+                        log.warning("round failed", extra={"action": "resolve_failed", "error": error.message})
+                    await asyncio.sleep(min(REST_SHARE * (self.clock.monotonic() - began), REST_AT_MOST))
+                    await self._idle()
+            finally:
+                self._due = []  # nothing is begun any more
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
         now = self.clock.now()
@@ -136,7 +141,8 @@ class Resolver:
         due = await self.store.read(lambda tx: tx.jobs.unresolved(now, limit=LOOK_AT))
         ids = {job.id for job in due}
         self._chosen = {job_id: engine for job_id, engine in self._chosen.items() if job_id in ids}
-        self._start(group, in_turn([job for job in due if job.id not in self._busy()]))
+        self._due = in_turn([job for job in due if job.id not in self._busy()])
+        self._start(group)
 
     def _busy(self) -> dict[JobId, asyncio.Task[None]]:
         return self._looking | self._extracting
@@ -154,17 +160,27 @@ class Resolver:
             for job_id in busy.keys() - await self.store.read(wanted):
                 busy[job_id].cancel()
 
-    def _start(self, group: asyncio.TaskGroup, jobs: Sequence[Job]) -> None:
-        for job in jobs:
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        """As many of those that are due as there is room for. One that was cancelled meanwhile is looked at in vain."""
+        waiting = []
+        for job in self._due:
             extracts = job.engine_wish is not None or job.id in self._chosen
             running, most = (self._extracting, EXTRACTIONS) if extracts else (self._looking, LOOKS)
             if len(running) < most:
                 running[job.id] = group.create_task(self._one(job), name=f"resolve {job.number}")
-                running[job.id].add_done_callback(functools.partial(self._ended, running, job.id))
+                running[job.id].add_done_callback(functools.partial(self._ended, group, running, job.id))
+            else:
+                waiting.append(job)
+        self._due = waiting
 
-    def _ended(self, running: dict[JobId, asyncio.Task[None]], job_id: JobId, _: asyncio.Task[None]) -> None:
+    def _ended(
+        self, group: asyncio.TaskGroup, running: dict[JobId, asyncio.Task[None]], job_id: JobId, _: asyncio.Task[None]
+    ) -> None:
         del running[job_id]
-        self._wake.set()
+        # the next of them without another look into the store: with 10,000 jobs that wait each reads a lot
+        self._start(group)
+        if not self._due or job_id in self._chosen:
+            self._wake.set()
 
     async def _idle(self) -> None:
         try:

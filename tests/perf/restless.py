@@ -35,6 +35,9 @@ async def fill(served: Desk) -> None:
                 for n in range(start, min(start + 200, JOBS - CHANGING))
             ]
             await client.add_jobs(pb.AddJobsRequest(items=items), timeout=60)
+        # what they are is found out: else the daemon is at work while the dashboard is measured
+        while await served.home.store.read(lambda tx: tx.jobs.unresolved(served.parts.clock.now(), limit=1)):
+            await asyncio.sleep(0.2)
 
 
 async def change(served: Desk) -> None:
