@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
@@ -11,7 +12,7 @@ from odctl.cli import show as view
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.filters import joined
-from odctl.cli.output import CLEAR, Column, dumps
+from odctl.cli.output import CLEAR, Column, check_fields, dumps
 from odctl.cli.progress import Progress
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError
@@ -19,6 +20,10 @@ from odctl.client.models import Event, Job, Selection, jsonable
 from odctl.client.pages import Update
 from odctl.client.watching import Wanted, follow
 from odctl.text import clean, duration
+
+MOST_WATCHED = 200
+BESIDE_JOBS = 3
+"""Lines of `ls -w` that are no jobs: the heading, the totals and where the cursor stands."""
 
 
 class Goal(Enum):
@@ -139,14 +144,18 @@ async def _tell_events(connect: Callable[[], DaemonClient], ids: set[int], shown
 
 
 def watch_list(
-    run: Invocation, *, where: str, sort: str, offset: int, limit: int, every: bool, mine: bool, interval_ms: int = 0,
-    columns: Sequence[Column] = view.JOB_COLUMNS,
-) -> int:
-    """`ls -w`: the list again whenever it changes; with --json a line for each change. Ends with Ctrl-C."""
+    run: Invocation, *, where: str, sort: str, offset: int, limit: int | None, every: bool, mine: bool,
+    interval_ms: int = 0, columns: Sequence[Column] = view.JOB_COLUMNS,
+) -> int:  # fmt: skip
+    """`ls -w`: the list again whenever it changes; with --json a line for each change. Ends with Ctrl-C. Without a
+    `limit` as many jobs as the terminal has room for."""
     output = run.output
+    check_fields(output.fields, view.JOB_FIELDS)
     output.pager = ""  # it would wait for its user before the list could change
+    drawn = False
 
     def tell(update: Update) -> None:
+        nonlocal drawn
         if output.is_json:
             for number in sorted(update.removed):
                 output.line(dumps({"op": "del", "job": {"id": number}}))
@@ -154,19 +163,22 @@ def watch_list(
                 if number in update.changed:
                     record = output.narrowed(jsonable(update.jobs[number]))
                     output.line(dumps({"op": "set", "job": record}))
-        elif update.changed or update.removed:
+        elif update.changed or update.removed or not drawn:
+            drawn = True
             if output.out.isatty():
                 output.out.write(CLEAR)
             jobs = list(update.jobs.values())
             output.records(jobs, view.with_owners(columns, jobs), known=view.JOB_FIELDS)
             if output.format in ("table", "wide"):
                 output.out.flush()
-                output.note(view.totals(jobs, update.total))
+                output.note(view.totals(jobs, update.total) if update.total else "no job fits")
         output.out.flush()
 
     async def work() -> None:
         text = joined([where], "mine") if mine else where
-        wanted = Wanted(where=text, sort=sort, offset=offset, limit=limit, old=every, interval_ms=interval_ms)
+        room = shutil.get_terminal_size().lines - BESIDE_JOBS if output.out.isatty() else MOST_WATCHED
+        most = limit or max(1, min(room, MOST_WATCHED))
+        wanted = Wanted(where=text, sort=sort, offset=offset, limit=most, old=every, interval_ms=interval_ms)
 
         def lost(message: str) -> None:
             output.note(f"odctl: {clean(message)}; trying again", always=True)

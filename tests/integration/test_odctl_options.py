@@ -14,6 +14,7 @@ from odproto.gen.opendebrid.control import v1 as pb
 
 from tests.support.fake_control import FakeControl, job
 from tests.support.odctl_shell import Shell
+from tests.support.terminal import Terminal
 from tests.support.wait import until
 
 
@@ -32,6 +33,26 @@ async def test_a_list_is_not_watched_too_often(odctl: Shell, control: FakeContro
     answer = await odctl("ls", "-w", "0.01")
     assert (answer.code, answer.out) == (2, "")
     assert "0.1 to 60 seconds" in answer.err
+
+
+async def test_a_watched_list_has_room_on_its_terminal(odctl: Shell, control: FakeControl, tmp_path: Path) -> None:
+    for lines, words, asked in ((20, [], 17), (2, [], 1), (20, ["--limit", "40"], 40), (999, [], 200)):
+        control.calls.clear()
+        async with Terminal(lines=lines) as terminal:
+            terminal.fork("ls", "-w", *words, environment=odctl.environment(TERM="xterm"), cwd=tmp_path)
+            await until(lambda: bool(control.watching), what="the watch")
+            assert control.asked("watch").limit == asked
+            await terminal.shows("job 2") if lines > 2 else None
+            terminal.type("\x03")
+            assert await terminal.ended() == 130
+
+
+async def test_a_watched_list_that_is_empty_says_so(odctl: Shell, control: FakeControl, tmp_path: Path) -> None:
+    control.jobs.clear()
+    async with Terminal() as terminal:
+        terminal.fork("ls", "-w", "state=failed", environment=odctl.environment(TERM="xterm"), cwd=tmp_path)
+        await terminal.shows("no job fits")
+    assert (await odctl("ls", "-w", "--json", "--fields", "nonsense")).code == 2
 
 
 async def test_retry_now_tries_as_it_is(odctl: Shell, control: FakeControl) -> None:

@@ -61,7 +61,7 @@ def ls(
         interval_ms = round(watch_option.seconds(watch) * 1000)
         raise typer.Exit(
             watch_list(
-                run, where=where, sort=sort, offset=offset, limit=limit or 200, every=every, mine=mine,
+                run, where=where, sort=sort, offset=offset, limit=limit, every=every, mine=mine,
                 interval_ms=interval_ms, columns=shown,
             )
         )  # fmt: skip
