@@ -52,6 +52,13 @@ def _fits(room: list[int], width: int, height: int) -> bool:
     return sum(1 if length == 1 else 2 * length // width + 1 for length in room) <= height
 
 
+def _only_figures(before: Job | None, job: Job | None) -> bool:
+    if before is None or job is None:
+        return False
+    stands = [(one.state, one.engine_state, one.hold, one.reason, one.error, one.name) for one in (before, job)]
+    return stands[0] == stands[1]
+
+
 class Details(Container):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "tab(1)", "Next tab", show=False, id="details.next"),
@@ -111,8 +118,8 @@ class Details(Container):
             return
         if (before.id if before else None) != (job.id if job else None):
             self._other_job()
-        elif job is before:
-            return
+        elif job is before or _only_figures(before, job):
+            return  # figures wait for the next tick: beside a list that changes they would double what is drawn
         if self.shown:
             self._draw()
 
@@ -138,6 +145,7 @@ class Details(Container):
             return
         if job.state == "active":
             self.rates.append(self._whole(job).rate_down)
+        self._draw()
         changed, live = job != self._asked, self.tab == "Peers" and job.state == "active"
         if changed or live:
             self._asked = job

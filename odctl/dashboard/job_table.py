@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.segment import Segment
 from rich.style import Style
@@ -11,7 +11,7 @@ from textual.strip import Strip
 
 from odctl import text as words
 from odctl.client.models import Job
-from odctl.dashboard.columns import GUTTER, bar, layout, note_of, state_of
+from odctl.dashboard.columns import GUTTER, Cell, bar, layout, note_of, state_of
 from odctl.dashboard.fitted import fitted
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.line_list import LineList, ListHeader
@@ -30,6 +30,7 @@ class JobTable(LineList):
     def __init__(self, glyphs: Glyphs, columns: Sequence[str], state: State) -> None:
         self._strips: dict[int, tuple[object, Strip]] = {}
         """What was drawn on each line, and of what: most of what is drawn again is as it was."""
+        self._mixes: dict[tuple[Style, str], Style] = {}
         super().__init__(glyphs, "jobs")
         self.ids = tuple(columns)
         self.state = state
@@ -111,16 +112,34 @@ class JobTable(LineList):
         height = self.row_height
         if job is None:
             rest = f"  {self.glyphs.bar_unknown * 6}" if line // height < self.count else ""
-            segments = [Segment(fitted(rest, width), self._style("dim"))]
+            pieces: Iterable[Cell] = [(fitted(rest, width), "dim")]
         elif height > 1:
-            segments = list(self._card(job, line % height, width))
+            pieces = self._card(job, line % height, width)
         else:
-            segments = list(self._row(job))
-        # every other style is a hundred bytes to the terminal: what looks alike is one piece
-        return Strip(Segment(text, base + style if style else base) for text, style, _ in segments).simplify()
+            pieces = self._row(job)
+        # every other style is a hundred bytes to the terminal: what looks alike is one segment
+        segments, text, style = [], "", base
+        for more, name in pieces:
+            other = self._mixed(base, name)
+            if other is style:
+                text += more
+            else:
+                if text:
+                    segments.append(Segment(text, style))
+                text, style = more, other
+        return Strip([*segments, Segment(text, style)])
+
+    def _mixed(self, base: Style, name: str) -> Style:
+        found = self._mixes.get((base, name))
+        if found is None:
+            mixed = base + self._style(name)
+            # one object for all that look alike
+            found = self._mixes[base, name] = next((other for other in self._mixes.values() if other == mixed), mixed)
+        return found
 
     def notify_style_update(self) -> None:
         self._strips.clear()
+        self._mixes.clear()
         super().notify_style_update()
 
     def _marks(self, job: Job) -> tuple[bool, bool]:
@@ -135,7 +154,7 @@ class JobTable(LineList):
             style = style + Style(dim=True)
         return style
 
-    def _row(self, job: Job) -> Iterator[Segment]:
+    def _row(self, job: Job) -> Iterator[Cell]:
         yield from self._gutter(job)
         note = note_of(job)
         at = 0
@@ -147,38 +166,38 @@ class JobTable(LineList):
                     end += 1
                 width = sum(other.width + 1 for other in self.placed[at:end]) - 1
                 style = "failed" if job.state == "failed" else "note"
-                yield Segment(fitted(note, width, self.glyphs.more) + " ", self._style(style))
+                yield fitted(note, width, self.glyphs.more) + " ", style
                 at = end
             else:
                 text, style = place.column.cell(job, self.glyphs, place.width)
                 shown = fitted(text, place.width, self.glyphs.more, right=place.column.right)
-                yield Segment(shown + " ", self._style(style))
+                yield shown + " ", style
                 at += 1
 
-    def _gutter(self, job: Job) -> Iterator[Segment]:
+    def _gutter(self, job: Job) -> Iterator[Cell]:
         here, marked = self._marks(job)
-        yield Segment(self.glyphs.cursor if here else " ", self._style("mark"))
-        yield Segment(self.glyphs.mark if marked else " ", self._style("mark"))
+        text = (self.glyphs.cursor if here else " ") + (self.glyphs.mark if marked else " ")
+        yield text, "mark" if here or marked else "dim"
 
-    def _card(self, job: Job, line: int, width: int) -> Iterator[Segment]:
+    def _card(self, job: Job, line: int, width: int) -> Iterator[Cell]:
         """Two lines where there is no room for columns: the name, then how it stands."""
         if line == 0:
             yield from self._gutter(job)
             shown = f"{job.id} {job.name or job.source}"
-            yield Segment(fitted(shown, width - GUTTER, self.glyphs.more), self._style("name"))
+            yield fitted(shown, width - GUTTER, self.glyphs.more), "name"
             return
         text, style = state_of(job, self.glyphs)
         text = fitted(text, 16, self.glyphs.more)
-        yield Segment("   " + text, self._style(style))
+        yield "   " + text, style
         note = note_of(job)
         if note:
-            yield Segment(fitted(note, width - 19, self.glyphs.more), self._style("note"))
+            yield fitted(note, width - 19, self.glyphs.more), "note"
         elif width > 40:
             known = job.size is not None or job.state == "completed"
             done, rest = bar(job.progress if known else None, width - 40, self.glyphs)
-            yield Segment(done + rest, self._style("bar"))
+            yield done + rest, "bar"
             percent = words.percent(job.progress) if known else self.glyphs.dash
-            yield Segment(f" {percent:>6} {words.rate(job.rate_down):>12}", self._style("dim"))
+            yield f" {percent:>6} {words.rate(job.rate_down):>12}", "dim"
 
 
 class JobHeader(ListHeader):
