@@ -4,6 +4,7 @@ only. The daemon's configuration is never read here: everything about it comes t
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,5 +76,16 @@ def _folder(environ: Mapping[str, str] | None, variable: str, below_home: str) -
     environ = os.environ if environ is None else environ
     base = Path(environ.get(variable) or ".")
     if not base.is_absolute():
-        base = Path(environ.get("HOME") or "/nonexistent") / below_home
+        base = home(environ) / below_home
     return base / FOLDER
+
+
+def home(environ: Mapping[str, str] | None = None) -> Path:
+    """This user's. HOME is unset in services of systemd and under `env -i`: then what the machine knows of the user."""
+    found = Path((os.environ if environ is None else environ).get("HOME") or ".")
+    if found.is_absolute():
+        return found
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path("/nonexistent")

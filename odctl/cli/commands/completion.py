@@ -16,6 +16,7 @@ from odctl.cli.app import invocation, lookup_in
 from odctl.cli.context import Invocation
 from odctl.cli.suggest import SHELLS, Line, read_line, suggest
 from odctl.client.errors import OdctlError, UsageError
+from odctl.config import home
 from odctl.text import clean
 
 if TYPE_CHECKING:
@@ -128,10 +129,10 @@ def script_file(shell: str, environ: Mapping[str, str] | None = None) -> Path:
     """Where the shell looks for completions of this user's, by the documentation of bash-completion, of fish and, for
     zsh, by custom: it has no such place of its own."""
     environ = os.environ if environ is None else environ
-    home = Path(environ.get("HOME") or "/nonexistent")
-    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    own = home(environ)
+    data = Path(environ.get("XDG_DATA_HOME") or own / ".local" / "share")
     if shell == "fish":
-        return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "fish" / "completions" / "odctl.fish"
+        return Path(environ.get("XDG_CONFIG_HOME") or own / ".config") / "fish" / "completions" / "odctl.fish"
     if shell == "zsh":
         return data / "zsh" / "site-functions" / "_odctl"
     return Path(environ.get("BASH_COMPLETION_USER_DIR") or data / "bash-completion") / "completions" / "odctl"
