@@ -14,6 +14,8 @@ _UNSAFE = re.compile(
 """Controls (C0, DEL, C1), line and paragraph separators, bidirectional controls, invisible formatting, and halves of
 surrogate pairs. The joiner of emoji (U+200D) stays."""
 
+MOST = 2**63
+"""No number that a daemon is told is as large as this."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b?)(?:/s)?", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -105,8 +107,19 @@ def parse_size(text: str, what: str) -> int:
     if match is None:
         raise UsageError(f"{what}: {clean(text)!r} is not a size", hint="write 700M, 4.5G or a number of bytes")
     power = _UNITS.find(match[2].upper()) + 1 if match[2] else 0
+    if float(match[1]) * 1024**power >= MOST:
+        raise UsageError(f"{what}: {clean(text)!r} is out of range")
     amount: int = int(float(match[1]) * 1024**power) if power or "." in match[1] else int(match[1])
     return amount
+
+
+def parse_count(text: str, what: str, *, hint: str = "") -> int:
+    """A whole number that is not negative. Raises UsageError naming `what`."""
+    if not text.isascii() or not text.isdigit():
+        raise UsageError(f"{what}: {clean(text)!r} is no whole number", hint=hint)
+    if float(text) >= MOST:
+        raise UsageError(f"{what}: {clean(text)!r} is out of range")
+    return int(text)
 
 
 def parse_duration(text: str, what: str) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand
 
+MOST = 2**31 - 1
 _SIMPLE: dict[Any, type] = {str: str, int: int, float: float, bool: bool}
 
 
@@ -34,10 +35,20 @@ class PlainParam:
         if isinstance(value, self.kind):
             return value
         try:
-            return self.kind(value)
+            return self._within(self.kind(value), param, ctx)
         except (TypeError, ValueError):
             what = "a whole number" if self.kind is int else "a number"
             raise typer.BadParameter(f"{str(value)[:80]!r} is not {what}", ctx=ctx, param=param) from None
+
+    def _within(self, value: Any, param: Any, ctx: Any) -> Any:
+        """A whole number that the option takes; where it names no `min` and `max`, one that the protocol can hold."""
+        if self.kind is not int:
+            return value
+        least, most = getattr(param, "min", None), getattr(param, "max", None)
+        if (-MOST if least is None else least) <= value <= (MOST if most is None else most):
+            return value
+        taken = "" if least is None or most is None else f": {least} to {most}"
+        raise typer.BadParameter(f"{str(value)[:80]!r} is out of range{taken}", ctx=ctx, param=param)
 
 
 def plain(params: Sequence[Any]) -> None:

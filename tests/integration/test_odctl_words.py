@@ -8,6 +8,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from grpclib.const import Status
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
@@ -196,3 +197,28 @@ async def test_a_detached_player_is_named_and_leaves_no_list_behind(
     os.kill(answer.json["pid"], 0)
     (tmp_path / "end").touch()
     await until(lambda: not list(tmp_path.glob("odctl-*.m3u")), what="the list to go")
+
+
+HUGE = "9" * 30
+BEYOND = "9" * 5000
+"""More digits than Python reads as a whole number."""
+
+
+@pytest.mark.parametrize("number", [HUGE, BEYOND], ids=len)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ls --limit N", "ls --offset N", "logs -n N", "show 1 --log N", "link 1 --max-uses N", "events --since N",
+        "add http://h/x --max-rate N", "add http://h/x --max-rate NG", "get 2 --limit-rate N", "get 2 -j N",
+        "cache cleanup --until-free NT", "users quota maya N", "users quota maya --jobs N", "ls --timeout N",
+        "ls -w N", "pause 1 --for N", "web --port N", "add http://h/x -p N",
+    ],
+)  # fmt: skip
+async def test_numbers_beyond_all_bounds_are_told_by_their_option(
+    odctl: Shell, control: FakeControl, line: str, number: str
+) -> None:
+    answer = await odctl(*(word.replace("N", number) for word in line.split()))
+    assert (answer.code, answer.out) == (2, "")
+    assert len(answer.err.splitlines()) <= 3
+    assert "the request is not a" not in answer.err
+    assert control.calls == []

@@ -16,7 +16,7 @@ from odctl.cli.output import Output, check_fields, dumps
 from odctl.cli.pager import paged
 from odctl.client.errors import UNREACHABLE, OdctlError, UsageError
 from odctl.client.models import Event
-from odctl.text import clean, moment, parse_time
+from odctl.text import clean, moment, parse_count, parse_time
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
@@ -64,7 +64,7 @@ def _since(text: str) -> tuple[int | None, datetime | None]:
     if not text:
         return None, None
     if text.isascii() and text.isdigit():
-        return int(text), None
+        return parse_count(text, "--since"), None
     return None, parse_time(text, "--since", datetime.now(UTC))
 
 

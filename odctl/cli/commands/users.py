@@ -14,7 +14,7 @@ from odctl.cli.describe import counted
 from odctl.cli.output import Column, check_fields
 from odctl.client.errors import UsageError
 from odctl.client.models import Usage, User, UserLimits
-from odctl.text import clean, moment, parse_duration, parse_size, size
+from odctl.text import clean, moment, parse_count, parse_duration, parse_size, size
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
@@ -307,9 +307,7 @@ def quota(
 
 
 def _count(text: str, what: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise UsageError(f"{what}: {clean(text)!r} is no whole number", hint="write a number, none or default")
-    return int(text)
+    return parse_count(text, what, hint="write a number, none or default")
 
 
 def _check_role(role: str) -> None:
