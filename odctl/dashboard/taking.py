@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,15 @@ def _first(links: list[Link], number: int) -> str:
     if not links:
         raise OdctlError("no file is ready", code="NOT_READY", hint=f"the tab Files of job {number} says which are")
     return links[0].url
+
+
+def _read_by_person() -> None:
+    """What was written to the terminal would be gone with the next picture of the dashboard."""
+    terminal, keys = sys.__stderr__, sys.__stdin__
+    if terminal is not None and keys is not None:
+        terminal.write("\nenter goes back to the dashboard ")
+        terminal.flush()
+        keys.readline()
 
 
 class Taking:
@@ -223,11 +233,13 @@ class Taking:
         try:
             with self.dashboard.suspend():
                 code = subprocess.run(argv, check=False).returncode
+                if code:
+                    _read_by_person()
         except Exception as error:  # noqa: BLE001 - a terminal that cannot be given away; Textual's own class
             self.dashboard.say(f"play: this terminal cannot be given to a player ({error})", severity="error")
         else:
             if code:
-                self.dashboard.say(f"play ended with {code}: its words are in the terminal, behind this", "warning")
+                self.dashboard.say(f"play ended with exit {code}", "warning")
 
     async def _played(self, argv: list[str]) -> None:
         ended = await children.run(argv)
