@@ -133,7 +133,10 @@ def read_batch(stream: BinaryIO, order: Order, *, nul: bool) -> list[Order | Odc
 def _from_json(text: str, order: Order) -> Order:
     try:
         record = json.loads(text)
-    except ValueError as error:
+        json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair, which no text of the protocol holds
+    except UnicodeEncodeError as error:
+        raise _invalid("a JSON object that is not valid UTF-8", "") from error
+    except (ValueError, RecursionError) as error:
         raise _invalid(f"not a JSON object: {error}", "") from error
     if not isinstance(record, dict):
         raise _invalid("not a JSON object", "")

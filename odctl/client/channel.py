@@ -16,7 +16,7 @@ from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from odproto.error_codes import ERROR_METADATA_KEY
 
 from odctl.client import convert
-from odctl.client.errors import TIMEOUT, ConnectionLost, OdctlError, exit_of
+from odctl.client.errors import TIMEOUT, ConnectionLost, OdctlError, UsageError, exit_of
 from odctl.client.protocol import Message, common, wire
 
 DEADLINE_SECONDS = 30.0
@@ -85,6 +85,9 @@ def failures(what: str, seconds: float | None) -> Iterator[None]:
     _error.set(None)
     try:
         yield
+    except UnicodeEncodeError as error:
+        # a word of the command line in another encoding than the terminal's
+        raise UsageError(f"{error.object[:100]!a} is not valid UTF-8") from error
     except GRPCError as error:
         raise from_status(error, _error.get()) from error
     except TimeoutError as error:

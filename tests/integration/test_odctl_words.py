@@ -222,3 +222,25 @@ async def test_numbers_beyond_all_bounds_are_told_by_their_option(
     assert len(answer.err.splitlines()) <= 3
     assert "the request is not a" not in answer.err
     assert control.calls == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ls W", "show W", "add http://h/x --name W", "add http://h/W", "set 1 name=W", "link 1 W", "events --type W",
+     "cache show W", "logs W", "select 1 W", "apikey create W", "settings set W=1", "-c W ls", "help W", "W"],
+)  # fmt: skip
+async def test_words_that_are_not_utf_8_are_no_bug(odctl: Shell, control: FakeControl, line: str) -> None:
+    """As a terminal of another encoding sends them, or the completion of a file's name."""
+    answer = await odctl(*(word.replace("W", "\udcff") for word in line.split()))
+    assert (answer.code in (2, 3), answer.out) == (True, "")
+    assert len(answer.err.splitlines()) <= 3
+    assert "this is a bug" not in answer.err
+
+
+async def test_json_that_no_text_can_be_made_of_is_one_of_the_batch_that_failed(
+    odctl: Shell, control: FakeControl
+) -> None:
+    lines = [b'{"url": "http://h/a", "name": "\\ud800"}', b'{"url":' * 5000, b"http://h/b", b"\xff"]
+    answer = await odctl("add", "-", "--json", stdin=b"\n".join(lines))
+    assert (answer.code, [one["ok"] for one in answer.json]) == (6, [False, False, True, False])
+    assert [one["details"]["line"] for one in answer.errors] == [1, 2, 4]
