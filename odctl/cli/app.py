@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from odctl.cli import tree
 from odctl.cli.context import Invocation, build
+from odctl.cli.encoding import tolerate
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.hoist import CommandOptions, hoist
 from odctl.cli.output import Output
@@ -226,8 +227,7 @@ def lookup_in(root: Any) -> Callable[[Sequence[str]], CommandOptions | None]:
 def run(argv: Sequence[str]) -> int:
     """Parses and carries out. The exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # a name with half a surrogate pair, or a terminal that is not UTF-8, must not end the command
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        tolerate(stream)
     root = build_root()
     line = list(argv)
     try:

@@ -143,8 +143,10 @@ def _copy(run: Invocation, text: str) -> None:
 def _qr(run: Invocation, found: list[Link]) -> None:
     import segno
 
+    # half blocks where there are such characters, else colours alone
+    blocks = (getattr(run.output.err, "encoding", None) or "utf-8").lower().replace("-", "") == "utf8"
     for item in found:
-        segno.make(item.url, error="l").terminal(out=run.output.err, compact=True)
+        segno.make(item.url, error="l").terminal(out=run.output.err, compact=blocks)
 
 
 def play(

@@ -88,6 +88,8 @@ def set_(
             )
         values[key] = value
     _tell(run, run.call(lambda client: client.upkeep.set_settings(values, dry_run=dry_run)))
+    if dry_run:
+        run.output.note("they can be set; nothing was changed")
 
 
 def unset(
