@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grp
-import os
 from pathlib import Path
 
 import pytest
@@ -18,29 +16,6 @@ def group_socket(tmp_path: Path) -> Path:
     path.touch()
     path.chmod(0o660)
     return path
-
-
-def test_who_is_no_member_of_the_group_is_told_how_to_become_one(
-    group_socket: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "getgrouplist", lambda user, gid: [])
-    group = grp.getgrgid(group_socket.stat().st_gid).gr_name
-    error = endpoints.denied(group_socket)
-    assert error.exit_code == 4
-    assert error.message.startswith(f"not allowed to use {group_socket} (you are ")
-    assert error.why == f'the socket belongs to group "{group}" and you are not a member'
-    assert error.hint.startswith(f"fix: sudo usermod -aG {group} ")
-
-
-def test_a_session_older_than_the_membership_is_told_apart(group_socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gid = group_socket.stat().st_gid
-    monkeypatch.setattr(os, "getgrouplist", lambda user, other: [gid])
-    monkeypatch.setattr(os, "getgroups", list)
-    monkeypatch.setattr(os, "getegid", lambda: gid + 1)
-    error = endpoints.denied(group_socket)
-    assert error.message == f"not allowed to use {group_socket}"
-    assert "you ARE in group" in error.why
-    assert "newgrp" in error.hint
 
 
 def test_a_socket_for_its_owner_alone_is_not_a_matter_of_groups(group_socket: Path) -> None:
