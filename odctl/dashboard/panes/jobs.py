@@ -18,10 +18,12 @@ from odctl.dashboard import actions, taking
 from odctl.dashboard import messages as m
 from odctl.dashboard.actions import JobActions
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
+from odctl.dashboard.filter_tabs import FilterTabs
 from odctl.dashboard.first import MARGIN, WIDE_FROM
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
-from odctl.dashboard.panes.filtering import Filtering
+from odctl.dashboard.panes import kept
+from odctl.dashboard.panes.kept import KeptFilters
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 from odctl.dashboard.taking import Taking
@@ -30,8 +32,7 @@ if TYPE_CHECKING:
     from odctl.dashboard.details import Details
 
 
-
-class JobsPane(JobActions, Taking, Filtering):
+class JobsPane(JobActions, Taking, KeptFilters):
     TITLE = "Downloads"
     FILTER: ClassVar[str] = "state=active rate_down>1M name~linux"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -42,7 +43,7 @@ class JobsPane(JobActions, Taking, Filtering):
         Binding("asterisk", "mark_all", "Mark all", show=False, id="jobs.mark-all"),
         Binding("backslash", "clear_marks", "Clear marks", show=False, id="jobs.clear-marks"),
         Binding("slash", "filter", "Filter", id="jobs.filter", key_display="/"),
-        Binding("exclamation_mark", "problems", "Problems", show=False, id="jobs.problems"),
+        *kept.BINDINGS,
         Binding("enter", "details", "Details", id="jobs.details"),
         Binding("plus", "wider(1)", "Wider details", show=False, id="details.wider", key_display="+"),
         Binding("underscore", "wider(-1)", "Narrower details", show=False, id="details.narrower", key_display="_"),
@@ -59,7 +60,9 @@ class JobsPane(JobActions, Taking, Filtering):
     def compose(self) -> ComposeResult:
         dashboard = self.dashboard
         self.table = JobTable(dashboard.glyphs, self._columns(), dashboard.state)
-        self.frame = Vertical(JobHeader(self.table), self.table, id="list")
+        self.tabs = FilterTabs(dashboard.preferences.filters)
+        self.tabs.display = bool(dashboard.preferences.filters)
+        self.frame = Vertical(self.tabs, JobHeader(self.table), self.table, id="list")
         self._said: dict[str, Static] = {}
         self.getting: dict[int, str] = {}
         self.folder = ""
@@ -163,6 +166,7 @@ class JobsPane(JobActions, Taking, Filtering):
         if self.details is not None:
             self.details.show_job(state)
         self.table.show(state, stale=not state.live)
+        self.show_tabs(state)
         if before.query != state.query:
             self.query_one(JobHeader).refresh()
         title = self._title(state)
@@ -337,9 +341,6 @@ class JobsPane(JobActions, Taking, Filtering):
         self.dashboard.tell(m.FreezeToggled())
 
     # The filter
-
-    def action_problems(self) -> None:
-        self.filter_by("" if self.dashboard.state.query.filter == "state=failed" else "state=failed")
 
     def focus_list(self) -> None:
         self.table.focus()
