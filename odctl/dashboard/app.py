@@ -27,6 +27,7 @@ from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import Banner
+from odctl.dashboard.blank import Blank
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted, Work
 from odctl.dashboard.first import first_wanted
@@ -54,6 +55,10 @@ TYPED_INTO = frozenset({"Input", "TextArea"})
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
 
+
+
+class Panes(Blank, ContentSwitcher):
+    """The screens, of which one is shown."""
 
 
 class DashboardApp(Paced):
@@ -123,7 +128,7 @@ class DashboardApp(Paced):
     def compose(self) -> ComposeResult:
         yield TopBar(self.glyphs, self.options.context)
         yield Banner(self.glyphs)
-        with ContentSwitcher(id="panes", initial="pane-jobs"):
+        with Panes(id="panes", initial="pane-jobs"):
             yield JobsPane(id="pane-jobs")
         yield KeyBar()
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Size
+from textual.filter import ANSIToTruecolor
+from textual.geometry import Region, Size
 from textual.strip import Strip
 
 from odctl import text as words
@@ -92,6 +93,15 @@ class JobTable(LineList):
 
     # Drawing
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Without Textual's cache of lines, which would only stand before this one."""
+        width, background = self.size.width, self.background_colors[1]
+        strips = [self.render_line(y) for y in crop.line_range]
+        for each in self.get_line_filters():
+            if self.stale or not isinstance(each, ANSIToTruecolor):  # only what is dim is anything else
+                strips = [strip.apply_filter(each, background) for strip in strips]
+        return strips if crop.column_span == (0, width) else [strip.crop(*crop.column_span) for strip in strips]
+
     def render_line(self, y: int) -> Strip:
         line, width = round(self.scroll_y) + y, self.scrollable_content_region.width
         left = round(self.scroll_x) if self.row_height == 1 else 0
@@ -104,11 +114,16 @@ class JobTable(LineList):
             return before[1]
         if len(self._strips) > KEPT:
             self._strips.clear()
-        strip = self._drawn(job, line, width, base).crop_extend(left, left + width, base)
+        strip = Strip(self._segments(job, line, width, base))
+        if left or strip.cell_length > width:
+            strip = strip.crop_extend(left, left + width, base)
+        # what is left of the line, and the place of the scrollbar
+        rest = [(width - strip.cell_length, base), (self.size.width - width, self.plain)]
+        strip = Strip([*strip, *(Segment(" " * more, style) for more, style in rest if more > 0)], self.size.width)
         self._strips[line] = (drawn_of, strip)
         return strip
 
-    def _drawn(self, job: Job | None, line: int, width: int, base: Style) -> Strip:
+    def _segments(self, job: Job | None, line: int, width: int, base: Style) -> Sequence[Segment]:
         height = self.row_height
         if job is None:
             rest = f"  {self.glyphs.bar_unknown * 6}" if line // height < self.count else ""
@@ -127,7 +142,7 @@ class JobTable(LineList):
                 if text:
                     segments.append(Segment(text, style))
                 text, style = more, other
-        return Strip([*segments, Segment(text, style)])
+        return [*segments, Segment(text, style)]
 
     def _mixed(self, base: Style, name: str) -> Style:
         found = self._mixes.get((base, name))

@@ -6,11 +6,12 @@ from typing import ClassVar, cast
 
 from textual.containers import Container
 
+from odctl.dashboard.blank import Blank
 from odctl.dashboard.desk import CHANGES, Dashboard
 from odctl.dashboard.state import State
 
 
-class Pane(Container):
+class Pane(Blank, Container):
     """One of the screens. It is told of every new state while it is shown."""
 
     TITLE: ClassVar[str] = ""
