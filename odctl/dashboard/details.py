@@ -78,6 +78,7 @@ class Details(Container):
         """What a look at the sources of jobs said, by their numbers."""
         self._drawn: dict[str, Text] = {}
         self._asked: object = None
+        self._figures_wait = False
         self._errands = Errands("details", self._failed)
 
     def compose(self) -> ComposeResult:
@@ -118,8 +119,12 @@ class Details(Container):
             return
         if (before.id if before else None) != (job.id if job else None):
             self._other_job()
-        elif job is before or _only_figures(before, job):
-            return  # figures wait for the next tick: beside a list that changes they would double what is drawn
+        elif job is before:
+            return
+        elif _only_figures(before, job):
+            # they wait for the next tick: beside a list that changes they would double what is drawn
+            self._figures_wait = True
+            return
         if self.shown:
             self._draw()
 
@@ -145,7 +150,8 @@ class Details(Container):
             return
         if job.state == "active":
             self.rates.append(self._whole(job).rate_down)
-        self._draw()
+        if self._figures_wait:
+            self._draw()
         changed, live = job != self._asked, self.tab == "Peers" and job.state == "active"
         if changed or live:
             self._asked = job
@@ -250,6 +256,7 @@ class Details(Container):
     def _draw(self) -> None:
         if not self.is_mounted or not self.shown:
             return
+        self._figures_wait = False
         tabs = Text(no_wrap=True)
         for at, title in enumerate(self.titles()):
             tabs.append(f" {title} ", "reverse" if at == self.at else "")
