@@ -142,7 +142,7 @@ def _from_json(text: str, order: Order) -> Order:
         raise _invalid("not a JSON object", "")
     for key in record:
         if key not in _KEYS:
-            raise _invalid(f"unknown key {clean(key)!r}", "keys: " + ", ".join(_KEYS))
+            raise _invalid(f"unknown key '{clean(key)}'", "keys: " + ", ".join(_KEYS))
     source = record.get("url", record.get("source"))
     if not isinstance(source, str) or not source:
         raise _invalid('a JSON object needs "url", a text', "")
@@ -191,7 +191,7 @@ def parse_options(pairs: Sequence[str], what: str = "--opt") -> dict[str, str]:
         key, separator, value = pair.partition("=")
         if not separator or not key.strip():
             hint = "the options: odctl engines ls -o wide" if what == "--opt" else ""
-            raise UsageError(f"{what}: {clean(pair)!r} is not key=value", hint=hint)
+            raise UsageError(f"{what}: '{clean(pair)}' is not key=value", hint=hint)
         found[key.strip()] = value
     return found
 
@@ -205,7 +205,7 @@ def parse_priority(text: str) -> int:
         number = int(word)
     except ValueError:
         raise UsageError(
-            f"--priority: {clean(text)!r} is not a priority", hint="low, normal, high or a number"
+            f"--priority: '{clean(text)}' is not a priority", hint="low, normal, high or a number"
         ) from None
     if not -MAX_PRIORITY <= number <= MAX_PRIORITY:
         raise UsageError(f"--priority: a number is between -{MAX_PRIORITY} and {MAX_PRIORITY}")

@@ -105,10 +105,10 @@ def parse_size(text: str, what: str) -> int:
     """`700M`, `4.5G`, `1GiB`, `100k/s`, plain bytes; units are binary. Raises UsageError naming `what`."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{what}: {clean(text)!r} is not a size", hint="write 700M, 4.5G or a number of bytes")
+        raise UsageError(f"{what}: '{clean(text)}' is not a size", hint="write 700M, 4.5G or a number of bytes")
     power = _UNITS.find(match[2].upper()) + 1 if match[2] else 0
     if float(match[1]) * 1024**power >= MOST:
-        raise UsageError(f"{what}: {clean(text)!r} is out of range")
+        raise UsageError(f"{what}: '{clean(text)}' is out of range")
     amount: int = int(float(match[1]) * 1024**power) if power or "." in match[1] else int(match[1])
     return amount
 
@@ -116,9 +116,9 @@ def parse_size(text: str, what: str) -> int:
 def parse_count(text: str, what: str, *, hint: str = "") -> int:
     """A whole number that is not negative. Raises UsageError naming `what`."""
     if not text.isascii() or not text.isdigit():
-        raise UsageError(f"{what}: {clean(text)!r} is no whole number", hint=hint)
+        raise UsageError(f"{what}: '{clean(text)}' is no whole number", hint=hint)
     if float(text) >= MOST:
-        raise UsageError(f"{what}: {clean(text)!r} is out of range")
+        raise UsageError(f"{what}: '{clean(text)}' is out of range")
     return int(text)
 
 
@@ -131,11 +131,11 @@ def parse_duration(text: str, what: str) -> float:
         parts = _DURATION.findall(value)
         if not parts or "".join(number + unit for number, unit in parts) != value:
             raise UsageError(
-                f"{what}: {clean(text)!r} is not a duration", hint="write 90s, 15m, 2h30m, 1d or a number of seconds"
+                f"{what}: '{clean(text)}' is not a duration", hint="write 90s, 15m, 2h30m, 1d or a number of seconds"
             ) from None
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
     if not 0 <= seconds < 1e9:
-        raise UsageError(f"{what}: {clean(text)!r} is out of range")
+        raise UsageError(f"{what}: '{clean(text)}' is out of range")
     return seconds
 
 
@@ -149,6 +149,6 @@ def parse_time(text: str, what: str, now: datetime) -> datetime:
             return now - timedelta(seconds=parse_duration(value, what))
         except UsageError:
             raise UsageError(
-                f"{what}: {clean(text)!r} is not a time", hint="write 2026-01-31T12:00:00Z, 2026-01-31 or 2h"
+                f"{what}: '{clean(text)}' is not a time", hint="write 2026-01-31T12:00:00Z, 2026-01-31 or 2h"
             ) from None
     return found.astimezone(UTC)

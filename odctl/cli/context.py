@@ -151,9 +151,9 @@ def build(
     chosen = "json" if json and output not in ("jsonl",) else output or own.output or "table"
     if chosen not in FORMATS:
         where = "--output" if output else "ODCTL_OUTPUT"
-        raise UsageError(f"{where}: {clean(chosen)!r} is not an output format", hint="formats: " + ", ".join(FORMATS))
+        raise UsageError(f"{where}: '{clean(chosen)}' is not an output format", hint="formats: " + ", ".join(FORMATS))
     if color not in (None, "auto", "always", "never"):
-        raise UsageError(f"--color: {clean(color)!r} is none of auto, always, never")
+        raise UsageError(f"--color: '{clean(color)}' is none of auto, always, never")
     names = tuple(name.strip() for name in (fields or "").split(",") if name.strip())
     if fields is not None and not names:
         raise UsageError("--fields: name at least one field")

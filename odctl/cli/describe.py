@@ -14,7 +14,7 @@ from odctl.text import clean
 def member(command: Any, word: str) -> Any:
     commands = getattr(command, "commands", {})
     if word not in commands:
-        raise UsageError(f"there is no command or topic {clean(word)!r}", hint="topics: " + ", ".join(TOPICS))
+        raise UsageError(f"there is no command or topic '{clean(word)}'", hint="topics: " + ", ".join(TOPICS))
     return commands[word]
 
 

@@ -240,7 +240,7 @@ def check_fields(asked: Sequence[str], known: Sequence[str], option: str = "--fi
 
             near = get_close_matches(name[:40], known, n=1)
             raise UsageError(
-                f"{option}: there is no field {clean(name)!r} here",
+                f"{option}: there is no field '{clean(name)}' here",
                 hint=(f"did you mean {near[0]}? " if near else "") + "fields: " + ", ".join(known),
                 details={"text": ",".join(asked), "position": len(",".join([*asked[:place], ""]))},
             )

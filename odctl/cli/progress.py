@@ -183,4 +183,4 @@ def chosen_mode(output: Output, mode: str) -> str:
 def check_mode(mode: str) -> None:
     """Raises UsageError for a --progress that there is not."""
     if mode not in MODES:
-        raise UsageError(f"--progress: {clean(mode)!r} is none of " + ", ".join(MODES))
+        raise UsageError(f"--progress: '{clean(mode)}' is none of " + ", ".join(MODES))

@@ -98,7 +98,7 @@ def _check_word(token: str) -> None:
         raise UsageError(
             "this version logs in where it reaches the daemon: over the Unix socket", hint="odctl login [--user NAME]"
         )
-    raise UsageError(f"{clean(token[:80])!r} is no invitation", hint="to log in as somebody: odctl login --user NAME")
+    raise UsageError(f"'{clean(token[:80])}' is no invitation", hint="to log in as somebody: odctl login --user NAME")
 
 
 def _check_variables() -> None:

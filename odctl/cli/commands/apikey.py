@@ -58,7 +58,7 @@ def create(
     scopes = [word.strip() for text in scope or ["jobs"] for word in text.split(",") if word.strip()]
     for word in scopes:
         if word not in SCOPES:
-            raise UsageError(f"--scope: {clean(word)!r} is none of " + ", ".join(SCOPES))
+            raise UsageError(f"--scope: '{clean(word)}' is none of " + ", ".join(SCOPES))
     at = _moment(expires) if expires else None
     _tell(run, *run.call(lambda client: client.accounts.create_api_key(name, scopes, at, user)))
 
@@ -95,10 +95,10 @@ def _moment(text: str) -> datetime:
             at = now + timedelta(seconds=parse_duration(text, "--expires"))
         except UsageError:
             raise UsageError(
-                f"--expires: {clean(text)!r} is neither a duration nor a date", hint="write 90d or 2027-01-31"
+                f"--expires: '{clean(text)}' is neither a duration nor a date", hint="write 90d or 2027-01-31"
             ) from None
     if at <= now:
-        raise UsageError(f"--expires: {clean(text)!r} is over already", hint="write 90d or 2027-01-31")
+        raise UsageError(f"--expires: '{clean(text)}' is over already", hint="write 90d or 2027-01-31")
     return at
 
 

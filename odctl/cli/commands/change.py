@@ -190,7 +190,7 @@ def _checked(change: str) -> str:
     key, _, value = change.partition("=")
     meant = key.lower().replace("-", "_") if key.rstrip("+-") else ""
     hint = f"did you mean {clean(meant)}={clean(value)}" if _CHANGE.fullmatch(f"{meant}=") else ""
-    raise UsageError(f"{clean(change)!r} is not KEY=VALUE", hint=hint or "as in: odctl set 128 priority=high")
+    raise UsageError(f"'{clean(change)}' is not KEY=VALUE", hint=hint or "as in: odctl set 128 priority=high")
 
 
 def _bulk(

@@ -97,7 +97,7 @@ def completion(
     script = SCRIPTS.get(shell)
     if script is None:
         hint = "bash, zsh or fish"
-        raise UsageError(f"{clean(shell)!r} is not a shell this knows" if shell else "name a shell", hint=hint)
+        raise UsageError(f"'{clean(shell)}' is not a shell this knows" if shell else "name a shell", hint=hint)
     if install:
         _install(run, shell, script)
     elif run.output.is_json:
@@ -171,7 +171,7 @@ def remember(
     """Asks the daemon for what `complete` is going to need."""
     run = invocation(ctx)
     if kind not in snapshots.KINDS:
-        raise UsageError(f"{clean(kind)!r} is none of " + ", ".join(snapshots.KINDS))
+        raise UsageError(f"'{clean(kind)}' is none of " + ", ".join(snapshots.KINDS))
 
     async def work(client: DaemonClient) -> list[tuple[object, object]]:
         if kind == "jobs":

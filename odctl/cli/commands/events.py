@@ -145,7 +145,7 @@ def logs(
     run = invocation(ctx)
     least = ALSO.get(level.lower(), level.lower())
     if least and least not in LEVELS:
-        raise UsageError(f"--level: {clean(level)!r} is none of " + ", ".join(LEVELS))
+        raise UsageError(f"--level: '{clean(level)}' is none of " + ", ".join(LEVELS))
     if lines < 0:
         raise UsageError("--lines cannot be negative", hint="-n 0 --follow prints only what is new")
     start = parse_time(since, "--since", datetime.now(UTC)) if since else None

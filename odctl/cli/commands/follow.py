@@ -41,7 +41,7 @@ def wait(
     from odctl.cli.following import Goal, wait_for
 
     if goal not in ("completed", "metadata"):
-        raise UsageError(f"--for: {clean(goal)!r} is neither completed nor metadata")
+        raise UsageError(f"--for: '{clean(goal)}' is neither completed nor metadata")
     found = resolve_jobs(run, jobs)
     ids = _numbers(found)
     code, ended = wait_for(run, ids, Goal(goal), progress=progress, first=first)
@@ -86,7 +86,7 @@ def watch(
     from odctl.cli.following import Goal, wait_for
 
     if until not in ("completed", "idle"):
-        raise UsageError(f"--until: {clean(until)!r} is neither completed nor idle")
+        raise UsageError(f"--until: '{clean(until)}' is neither completed nor idle")
     where = joined(filters)
     if jobs and where:
         raise UsageError("give jobs or a filter, not both")

@@ -48,7 +48,7 @@ def check_via(how: str) -> None:
             code="UNSUPPORTED", exit_code=ExitCode.REFUSED, hint="leave --via out",
         )  # fmt: skip
     if how not in ("auto", "direct"):
-        raise UsageError(f"--via: {clean(how)!r} is none of auto, direct, tunnel")
+        raise UsageError(f"--via: '{clean(how)}' is none of auto, direct, tunnel")
 
 
 def link(

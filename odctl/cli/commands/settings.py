@@ -45,7 +45,7 @@ def ls(
     run = invocation(ctx)
     source = "stored" if source == "db" else source
     if source and source not in SOURCES:
-        raise UsageError(f"--source: {clean(source)!r} is none of " + ", ".join(SOURCES))
+        raise UsageError(f"--source: '{clean(source)}' is none of " + ", ".join(SOURCES))
     found = run.call(lambda client: client.upkeep.settings())
     if source:
         found = [setting for setting in found if setting["source"] == source]
@@ -84,7 +84,7 @@ def set_(
         key, separator, value = pair.partition("=")
         if not separator or not key:
             raise UsageError(
-                f"{clean(pair)!r} is not KEY=VALUE", hint="as in: odctl settings set limits.link_expiry=12h"
+                f"'{clean(pair)}' is not KEY=VALUE", hint="as in: odctl settings set limits.link_expiry=12h"
             )
         values[key] = value
     _tell(run, run.call(lambda client: client.upkeep.set_settings(values, dry_run=dry_run)))

@@ -312,7 +312,7 @@ def _count(text: str, what: str) -> int:
 
 def _check_role(role: str) -> None:
     if role not in ROLES:
-        raise UsageError(f"{clean(role)!r} is no role", hint="admin or user")
+        raise UsageError(f"'{clean(role)}' is no role", hint="admin or user")
 
 
 def _change(

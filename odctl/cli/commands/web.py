@@ -46,11 +46,11 @@ def web(
     browser: whoever has it can do what you can do."""
     if bind not in LOOPBACK:
         raise UsageError(
-            f"--bind: {clean(bind)!r} is refused: the dashboard is served on 127.0.0.1 alone, as it is not encrypted",
+            f"--bind: '{clean(bind)}' is refused: the dashboard is served on 127.0.0.1 alone, as it is not encrypted",
             hint="from another machine: odctl web --port 8090 --print here, ssh -L 8090:127.0.0.1:8090 HOST there",
         )
     if screen not in PANES:
-        raise UsageError(f"--screen: {clean(screen)!r} is none of {', '.join(PANES)}")
+        raise UsageError(f"--screen: '{clean(screen)}' is none of {', '.join(PANES)}")
     own = invocation(ctx)
     choice = own.choice
     from odctl.web.task import Task
