@@ -42,7 +42,7 @@ Words that are filters (in small letters; the word itself: 'big')
   failed     state=failed
   mine       user=@me
   stalled    quiet>0 | reason=stalled,no_seeds: gets no byte now, or gave its place up for that
-  problems   failed, or waits for something that is broken: a full or missing disk, an engine, a node, seeds
+  problems   state=failed | reason=no_space,storage_missing,engine_down,node_offline,no_node,stalled,files_missing
   big        size>=10G
 
 Fields of cache entries    key name engine node user pinned size hits age created last_used; mine, big

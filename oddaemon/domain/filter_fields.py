@@ -135,8 +135,7 @@ JOBS = Vocabulary(
         "mine": _MINE,
         "stalled": "quiet>0 | reason=stalled,no_seeds",
         "problems": (
-            "state=failed | reason=no_space,storage_missing,storage_failed,engine_down,node_offline,no_node,"
-            "no_seeds,stalled,files_missing"
+            "state=failed | reason=no_space,storage_missing,engine_down,node_offline,no_node,stalled,files_missing"
         ),
         "big": "size>=10G",
     },

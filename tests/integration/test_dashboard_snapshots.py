@@ -12,6 +12,7 @@ from odctl import __version__
 from odctl.client.daemon import DaemonClient
 from odctl.client.errors import OdctlError, Unreachable
 from odctl.client.models import Hello, JobError, Reason
+from odctl.dashboard import details
 from odctl.dashboard import messages as m
 from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.glyphs import UNICODE
@@ -67,7 +68,12 @@ def offline(app: DashboardApp) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize(("name", "tell"), [("list", live), ("lost", lose), ("offline", offline)])
-async def test_it_looks_as_it_did(name: str, tell: Any, size: tuple[int, int]) -> None:
+async def test_it_looks_as_it_did(
+    name: str, tell: Any, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what is drawn anew with time is not looked at: a slow machine would draw it more often
+    for often in ("REFRESH_SECONDS", "SETTLE_SECONDS"):
+        monkeypatch.setattr(details, often, 3600.0)
     app = DashboardApp(
         lambda: cast(DaemonClient, Never()), Options(glyphs=UNICODE, starter=("true",)), clock=lambda: AT
     )
