@@ -32,8 +32,9 @@ test: lint types imports  ## everything that has to hold
 	@$(COMPILE)
 	$(BIN)/pytest -n $(TEST_JOBS) --dist loadgroup $(TEST_ARGS)
 
-test-browser: $(VENV)/.dev  ## odctl web in Chromium, and the dashboard in tmux; says what to install
-	$(BIN)/pytest -o addopts='--strict-markers --strict-config -ra -p no:schemathesis' tests/browser
+test-browser: $(VENV)/.dev  ## odctl web in Chromium, the dashboard in tmux, completion in bash, zsh and fish; says what to install
+	SHELLS=all $(BIN)/pytest -o addopts='--strict-markers --strict-config -ra -p no:schemathesis' \
+	  tests/browser tests/system/test_shells.py
 
 pictures: $(VENV)/.dev  ## draw docs/pictures from the running dashboard
 	@tools/programs.sh --required

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from odctl.config import Environment, cache_dir, config_dir
 
-KINDS = ("jobs", "files", "keys", "settings", "engines", "nodes", "users", "apikeys")
 ASK_SECONDS = 0.3
 """For so long a TAB waits for news; what comes later is there for the next one."""
 FRESH_SECONDS = 5.0
@@ -30,8 +29,7 @@ def recall(kind: str, about: str = "", host: str = "", context: str = "") -> Wor
     whose files are meant. `host` and `context`: the values of -H and -c."""
     path = _path(kind, about, host, context)
     if not _fresh(path):
-        where = [*(["-H", host] if host else []), *(["-c", context] if context else [])]
-        _refresh([*where, "__remember", kind, *([about] if about else [])])
+        _refresh([kind, about, host, context])
     try:
         return [(str(word), str(hint)) for word, hint in json.loads(path.read_text())]
     except (OSError, ValueError, TypeError):
@@ -78,8 +76,8 @@ def _refresh(arguments: Sequence[str]) -> None:
     """Starts a process that may take its time, and waits for it only briefly."""
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "odctl", *arguments], start_new_session=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", "odctl.cli.remembering", *arguments], start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError:
         return

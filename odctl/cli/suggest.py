@@ -131,7 +131,9 @@ def _values(line: Line, option: str, last: str, recall: Recall) -> Words:
     if option in ("-c", "--context"):
         return _fitting(recall("contexts", ""), last)
     if option in ("--engine", "-e"):
-        return _fitting([("auto", ""), *recall("engines", "")], last)
+        known = recall("engines", "")
+        # alone it would be taken, as if there were nothing else
+        return _fitting([("auto", "whichever fits"), *known], last) if known or last else []
     if option == "--user" and line.path[:1] in (["login"], ["apikey"]):
         return _fitting(recall("users", ""), last)
     if option == "--for" and line.path != ["wait"]:
@@ -144,7 +146,12 @@ def _argument(line: Line, last: str, recall: Recall) -> Words:
     at = len(line.arguments)
     if not kinds or (at >= len(kinds) and not _repeats(kinds[-1])):
         return []
-    kind = kinds[min(at, len(kinds) - 1)]
+    place = min(at, len(kinds) - 1)
+    named = line.arguments[place:]
+    return [(word, hint) for word, hint in _of_kind(kinds[place], line, last, recall) if word not in named]
+
+
+def _of_kind(kind: str, line: Line, last: str, recall: Recall) -> Words:
     if kind in ("job", "jobs"):
         return _jobs(recall("jobs", ""), last)
     if kind == "changes":

@@ -153,7 +153,6 @@ ALIASES = {"list": "ls", "ps": "ls", "remove": "rm", "delete": "rm", "info": "pr
 VERB_ALIASES = {"list": "ls", "remove": "rm", "delete": "rm"}
 HIDDEN: dict[str, Entry] = {
     "__complete": Entry("completion", "complete", "Words that fit; for the scripts."),
-    "__remember": Entry("completion", "remember", "What the former is going to need."),
 }
 
 

@@ -125,5 +125,4 @@ ROWS = (
     Row(line="version", ids=False, alone=0),
     Row(line="help", alone=0),
     Row(line="__complete pause", alone=0, json=False),
-    Row(line="__remember jobs", silent=True),
 )

@@ -1,5 +1,4 @@
-"""`completion`, and what its scripts call. None of it but `remember` imports the protocol's packages: a TAB has to be
-instant."""
+"""`completion`, and what its scripts call. None of it imports the protocol's packages: a TAB has to be instant."""
 
 from __future__ import annotations
 
@@ -20,20 +19,30 @@ from odctl.config import home
 from odctl.text import clean
 
 if TYPE_CHECKING:
-    from odctl.client.daemon import DaemonClient
+    pass
 
 CONTEXT = {"complete": {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}}
-MOST_JOBS = 200
 
 BASH = """\
 # odctl completion for bash: eval "$(odctl completion bash)"
 _odctl() {
-  local line=${COMP_LINE:0:COMP_POINT} words word last cut
-  read -ra words <<< "$line"
-  [[ $line == *[[:space:]] ]] && words+=("")
+  local rest=${COMP_LINE:0:COMP_POINT} words=() word part last cut quoted i
+  # readline takes words apart at colons, equals signs and the like: put together again what no blank is between
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    part=${COMP_WORDS[i]}
+    word=${rest#"${rest%%[![:space:]]*}"}
+    if [[ $i == 0 || $word != "$rest" || -z $part ]]; then words+=(""); fi
+    ((i == COMP_CWORD)) && part=$word
+    words[${#words[@]}-1]+=$part
+    rest=${word#"$part"}
+  done
   last=${words[${#words[@]}-1]}
-  # readline replaces only what stands behind a colon or an equals sign
-  cut=${last%"${last##*[:=]}"}
+  [[ $last == [\\"\\']* ]] && quoted=1
+  for i in "${!words[@]}"; do words[i]=${words[i]//[\\"\\'\\\\]/}; done
+  last=${words[${#words[@]}-1]}
+  # and replaces only what stands behind the last of them, unless it is quoted
+  cut=
+  [[ $quoted ]] || cut=${last%"${last##*[:=]}"}
   COMPREPLY=()
   while IFS=$'\\t' read -r word _; do
     if [[ $word == :files ]]; then
@@ -41,7 +50,8 @@ _odctl() {
       while IFS= read -r word; do COMPREPLY+=("$word"); done < <(compgen -f -- "${last#"$cut"}")
     else
       [[ $word == *= ]] && compopt -o nospace
-      printf -v word %q "${word#"$cut"}"
+      word=${word#"$cut"}
+      [[ $quoted || -z $word ]] || printf -v word %q "$word"
       COMPREPLY+=("$word")
     fi
   done < <(odctl __complete "${words[@]:1}" 2>/dev/null)
@@ -52,13 +62,24 @@ ZSH = """\
 #compdef odctl
 # odctl completion for zsh: eval "$(odctl completion zsh)"
 _odctl() {
-  local -a found
-  local line word text files
+  local -a found instead
+  local line word text files last=${(Q)words[CURRENT]}
   while IFS= read -r line; do
     word=${line%%$'\\t'*}; text=${line#*$'\\t'}
-    if [[ $word == :files ]]; then files=1; else found+=("${word//:/\\\\:}:${text}"); fi
-  done < <(odctl __complete "${(@)words[2,CURRENT]}" 2>/dev/null)
-  if [[ -n $files ]]; then _files; elif (( ${#found} )); then _describe -V 'odctl' found; fi
+    if [[ $word == :files ]]; then
+      files=1
+    else
+      # a name, which stands for a number, is replaced by it
+      [[ $word == ${(b)last}* ]] || instead=(-U)
+      found+=("${word//:/\\\\:}${text:+:$text}")
+    fi
+  done < <(odctl __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)
+  if [[ -n $files ]]; then
+    _files
+  elif (( ${#found} )); then
+    [[ ${#found} == 1 && $word == *= ]] && instead+=(-S '')
+    _describe -V 'odctl' found "${(@)instead}"
+  fi
 }
 # from a folder of fpath this file is the function itself, when it is first called
 if [[ ${funcstack[1]} == _odctl ]]; then _odctl "$@"; else compdef _odctl odctl; fi
@@ -66,16 +87,17 @@ if [[ ${funcstack[1]} == _odctl ]]; then _odctl "$@"; else compdef _odctl odctl;
 FISH = """\
 # odctl completion for fish: odctl completion fish | source
 function __odctl_complete
-    set -l words (commandline -opc) (commandline -ct)
+    set -l last (string trim --left --chars='"\\'' -- (commandline -ct))
+    set -l words (commandline -opc) "$last"
     for line in (odctl __complete $words[2..-1] 2>/dev/null)
         if string match -q ':files*' -- $line
-            __fish_complete_path (commandline -ct)
+            __fish_complete_path "$last"
         else
             echo $line
         end
     end
 end
-complete -c odctl -f -a '(__odctl_complete)'
+complete -c odctl -f -k -a '(__odctl_complete)'
 """
 SCRIPTS = dict(zip(SHELLS, (BASH, ZSH, FISH), strict=True))
 
@@ -161,35 +183,3 @@ def _recall(line: Line) -> Callable[[str, str], snapshots.Words]:
         return [*((name, known.endpoint(name)) for name in known.known), (contexts.AUTO, "the sockets of this machine")]
 
     return recall
-
-
-def remember(
-    ctx: typer.Context,
-    kind: Annotated[str, typer.Argument(metavar="KIND")],
-    about: Annotated[str, typer.Argument(metavar="JOB")] = "",
-) -> None:
-    """Asks the daemon for what `complete` is going to need."""
-    run = invocation(ctx)
-    if kind not in snapshots.KINDS:
-        raise UsageError(f"'{clean(kind)}' is none of " + ", ".join(snapshots.KINDS))
-
-    async def work(client: DaemonClient) -> list[tuple[object, object]]:
-        if kind == "jobs":
-            return [(job.id, job.name) for job in (await client.list_jobs(limit=MOST_JOBS))[0]]
-        if kind == "files":
-            return [(file.index, file.path) for file in await client.files.of(about)]
-        if kind == "keys":
-            return [(entry["key"], entry["name"]) for entry in await client.cache.entries()]
-        if kind == "settings":
-            return [(setting["key"], setting["description"]) for setting in await client.upkeep.settings()]
-        if kind == "nodes":
-            return [(node["id"], node["state"]) for node in (await client.status())["nodes"]]
-        if kind == "users":
-            return [(user.name, user.role) for user in await client.accounts.users()]
-        if kind == "apikeys":
-            return [(key.name, ",".join(key.scopes)) for key in await client.accounts.api_keys()]
-        return [(engine["name"], engine["version"] or "") for engine in await client.upkeep.engines()]
-
-    with snapshots.only_one(kind, about, run.host or "", run.context or "") as alone:
-        if alone:
-            snapshots.remember(kind, about, run.host or "", run.context or "", run.call(work))
