@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
 import shutil
+import signal
 import wave
 from pathlib import Path
 
@@ -101,6 +103,24 @@ async def test_a_player_that_fails_is_told(odctl: Shell, links: list[pb.Link], t
     answer = await odctl("play", "2", PATH=program(tmp_path / "bin", "mpv", "echo noise; exit 4"), TMPDIR=str(tmp_path))
     assert (answer.code, answer.out, answer.err) == (1, "", "noise\nodctl: mpv ended with exit 4\n")
     assert not list(tmp_path.glob("odctl-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_what_ends_odctl_ends_the_player_and_leaves_no_list_behind(
+    odctl: Shell, links: list[pb.Link], tmp_path: Path, number: int
+) -> None:
+    path = program(tmp_path / "bin", "mpv", "echo plays; exec sleep 600")
+    async with Terminal() as terminal:
+        environment = odctl.environment(TERM="xterm", PATH=path, TMPDIR=str(tmp_path))
+        terminal.fork("play", "2", environment=environment, cwd=tmp_path)
+        await terminal.shows("plays")
+        assert len(list(tmp_path.glob("odctl-*.m3u"))) == 1
+        if number == signal.SIGINT:
+            terminal.type("\x03")
+        else:
+            os.kill(terminal.pid, number)
+        assert await terminal.ended() == 130
+    assert not list(tmp_path.glob("odctl-*.m3u"))
 
 
 @pytest.mark.skipif(shutil.which("mpv") is None, reason="mpv is not installed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -180,6 +181,9 @@ def play(
         else:
             run.output.note(f"{clean(name)} plays (pid {pid})")
         return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # a window that is closed must not leave the list of links behind
+        signal.signal(number, signal.default_int_handler)
     try:
         # what the player says is no data of ours
         code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
