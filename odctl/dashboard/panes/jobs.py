@@ -278,7 +278,10 @@ class JobsPane(JobActions, Taking, KeptFilters):
     # The cursor
 
     def on_line_list_moved(self, message: LineList.Moved) -> None:
-        self.dashboard.tell(m.MovedTo(row=message.row))
+        self.move_to(message.row)
+
+    def move_to(self, row: int) -> None:
+        self.dashboard.tell(m.MovedTo(row=row))
         self.table.reveal(self.dashboard.state.row)
 
     def on_list_header_chosen(self, message: ListHeader.Chosen) -> None:

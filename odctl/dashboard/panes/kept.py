@@ -6,7 +6,6 @@ from textual.binding import Binding
 
 from odctl import text as words
 from odctl.dashboard.filter_tabs import FilterTabs, after
-from odctl.dashboard.line_list import LineList
 from odctl.dashboard.panes.filtering import Filtering
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
@@ -30,7 +29,7 @@ class KeptFilters(Filtering):
 
     tabs: FilterTabs
 
-    def on_line_list_moved(self, message: LineList.Moved) -> None:
+    def move_to(self, row: int) -> None:
         """The cursor goes to this row."""
         raise NotImplementedError
 
@@ -43,7 +42,7 @@ class KeptFilters(Filtering):
         if not state.query.filter:
             self.dashboard.say("n goes through what a filter finds: / takes one")
         elif state.total:
-            self.on_line_list_moved(LineList.Moved((state.row + by) % state.total))
+            self.move_to((state.row + by) % state.total)
 
     def show_tabs(self, state: State) -> None:
         filters = self.dashboard.preferences.filters
