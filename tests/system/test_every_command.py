@@ -321,6 +321,9 @@ async def at(row: Row, house: House, home: Path) -> AsyncIterator[dict[str, str]
     """The environment of odctl for a new user of the machine, beside the daemon."""
     if row.own:
         async with Daemon(home / "own") as daemon:
-            yield {**daemon.environment, "HOME": str(home)}
+            try:
+                yield {**daemon.environment, "HOME": str(home)}
+            finally:
+                await daemon.odctl("daemon", "stop")  # one that odctl started is nobody's child
     else:
         yield {**house.daemon.environment, "HOME": str(home)}
