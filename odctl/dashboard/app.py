@@ -26,7 +26,7 @@ from odctl.client.models import Hello, Job
 from odctl.dashboard import messages as m
 from odctl.dashboard import preferences as prefs
 from odctl.dashboard.ascii_only import AsciiOnly
-from odctl.dashboard.banner import Banner
+from odctl.dashboard.banner import SLOW_SECONDS, Banner
 from odctl.dashboard.blank import Blank
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted, Work
@@ -268,6 +268,9 @@ class DashboardApp(Paced):
             base.query_one(f"#pane-{current}", Pane).show(state)
 
     def _tick(self) -> None:
+        connection = self.state.connection
+        if connection.phase is Phase.CONNECTING and self.clock() - connection.since > SLOW_SECONDS:
+            self.tell(m.TakesLong())
         for banner in self.screen_stack[0].query(Banner) if self._drawable and self._room and self.screen_stack else ():
             banner.show(self.state, self.clock())
 
@@ -357,6 +360,10 @@ class DashboardApp(Paced):
 
     async def on_top_bar_chosen(self, message: TopBar.Chosen) -> None:
         await self.switch(message.pane)
+
+    def give_up(self) -> None:
+        """Whoever is still connecting does not want to wait."""
+        self.feed.give_up()
 
     def action_retry_connection(self) -> None:
         self.feed.retry()

@@ -51,6 +51,9 @@ class Dashboard(Protocol):
     def read_only(self) -> bool:
         """Nothing may be changed."""
 
+    def give_up(self) -> None:
+        """Does not wait any longer for the connection that is being made."""
+
     def tell(self, message: Message) -> None:
         """Takes in what was said and shows what came of it."""
 

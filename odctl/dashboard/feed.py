@@ -68,6 +68,7 @@ class Feed:
         self._wanted: Wanted | None = None
         self._changed = asyncio.Event()
         self._again = asyncio.Event()
+        self._given_up = asyncio.Event()
         self._works: dict[str, Work] = {}
         self._other_works = asyncio.Event()
 
@@ -85,6 +86,10 @@ class Feed:
         if wanted != self._wanted:
             self._wanted = wanted
             self._changed.set()
+
+    def give_up(self) -> None:
+        """Does not wait any longer for the connection that is being made."""
+        self._given_up.set()
 
     def retry(self) -> None:
         """Does not wait any longer for the next attempt."""
@@ -126,7 +131,8 @@ class Feed:
         loop = asyncio.get_running_loop()
         client = self._connect()
         self._post(m.Connecting(where=client.endpoint, at=loop.time()))
-        async with client:
+        async with contextlib.AsyncExitStack() as open_clients:
+            await self._open(open_clients, client)
             hello = client.hello_answer
             assert hello is not None
             self.client = client
@@ -148,6 +154,21 @@ class Feed:
                 for task in jobs:
                     task.cancel()
                 await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _open(self, open_clients: contextlib.AsyncExitStack, client: DaemonClient) -> None:
+        """Raises OdctlError, when nobody waits for it any more as well."""
+        self._given_up.clear()
+        opening = asyncio.create_task(open_clients.enter_async_context(client), name="dashboard connection")
+        given_up = asyncio.create_task(self._given_up.wait(), name="dashboard esc")
+        try:
+            await asyncio.wait((opening, given_up), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                raise OdctlError("nobody waits for it any more", hint="r tries again, C chooses another server")
+            opening.result()
+        finally:
+            for task in (opening, given_up):
+                task.cancel()
+            await asyncio.gather(opening, given_up, return_exceptions=True)
 
     async def _again_wanted(self) -> None:
         await self._again.wait()

@@ -39,6 +39,10 @@ class Connected(Struct, frozen=True, kw_only=True):
     at: float
 
 
+class TakesLong(Struct, frozen=True, kw_only=True):
+    """The connection that is being made."""
+
+
 class HelloTold(Struct, frozen=True, kw_only=True):
     """One is another there than before, or has another role."""
 
@@ -184,7 +188,7 @@ class ListMoved(Struct, frozen=True, kw_only=True):
 
 
 Message = (
-    Connecting | Connected | HelloTold | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved | StatusTold
-    | Asked | MovedTo | MarkToggled | RangeMarked | AllMarked | MarksCleared | FreezeToggled | FollowToggled
+    Connecting | TakesLong | Connected | HelloTold | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved
+    | StatusTold | Asked | MovedTo | MarkToggled | RangeMarked | AllMarked | MarksCleared | FreezeToggled | FollowToggled
     | ListTold | ListRefused | LinesTold | Failed | ListAsked | ListMoved
 )  # fmt: skip

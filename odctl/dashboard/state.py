@@ -41,6 +41,8 @@ class Connection(Struct, frozen=True, kw_only=True):
     """When the daemon last said something; 0: never."""
     retry_at: float = 0.0
     error: OdctlError | None = None
+    slow: bool = False
+    """It takes long to be made."""
     hello: Hello | None = None
     """Stays when the connection is lost."""
 
@@ -157,10 +159,17 @@ def _hello(state: State, message: m.HelloTold) -> State:
     return replace(told, lists={**state.lists, **{name: fresh[name] for name in ("users", "settings", "log")}})
 
 
+def _takes_long(state: State, _: m.TakesLong) -> State:
+    connection = state.connection
+    if connection.slow or connection.phase is not Phase.CONNECTING:
+        return state
+    return replace(state, connection=replace(connection, slow=True))
+
+
 def _lost(state: State, message: m.Lost) -> State:
     old = state.connection
     since = old.since if old.phase is Phase.LOST else message.at
-    connection = replace(old, phase=Phase.LOST, since=since, retry_at=message.retry_at, error=message.error)
+    connection = replace(old, phase=Phase.LOST, since=since, retry_at=message.retry_at, error=message.error, slow=False)
     return replace(state, connection=connection)
 
 
@@ -327,6 +336,7 @@ def _sized(jobs: Iterable[Job]) -> dict[int, int | None]:
 _REDUCERS: Mapping[type, Callable[[State, Any], State]] = {
     m.Connecting: _connecting,
     m.Connected: _connected,
+    m.TakesLong: _takes_long,
     m.HelloTold: _hello,
     m.Lost: _lost,
     m.Heard: _heard,

@@ -25,7 +25,7 @@ from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.panes import kept
 from odctl.dashboard.panes.kept import KeptFilters
 from odctl.dashboard.showing import show
-from odctl.dashboard.state import State
+from odctl.dashboard.state import Phase, State
 from odctl.dashboard.taking import Taking
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class JobsPane(JobActions, Taking, KeptFilters):
         if state.total is None:
             error = state.connection.error
             if error is None:
-                return ""
+                return self._waiting(state) if state.connection.slow else ""
             start = "s  start it      " if getattr(error, "absent", False) else ""
             keys = f"{start}r  try again now      C  another server      q  quit"
             lines = [error.message, error.why, error.hint, "", keys]
@@ -230,6 +230,11 @@ class JobsPane(JobActions, Taking, KeptFilters):
             shown = words.clean(state.query.filter)
             return f"No job matches {shown}.\nesc clears the filter ({everything} jobs in all)."
         return f"Nothing downloading. Press a to add, or:  odctl add URL\n\n{words.clean(state.connection.where)}"
+
+    def _waiting(self, state: State) -> str:
+        """Where rows will stand, and how not to wait for them."""
+        rows = [self.dashboard.glyphs.bar_unknown * length for length in (30, 24, 28, 20, 26)]
+        return "\n".join((*rows, "", f"connecting to {words.clean(state.connection.where)}", "", "esc  do not wait"))
 
     @staticmethod
     def _refusal(state: State) -> str:
@@ -355,7 +360,7 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._ask(replace(self.dashboard.state.query, filter=text.strip()))
 
     def action_back(self) -> None:
-        """One step out of whatever it is: the details, the filter's line, the marks, the filter."""
+        """One step out of whatever it is: the details, the filter's line, the marks, the filter; the connecting."""
         if self.details is not None and self._in_details():
             if self.details.back():
                 return
@@ -370,3 +375,5 @@ class JobsPane(JobActions, Taking, KeptFilters):
             self.action_clear_marks()
         elif self.dashboard.state.query.filter:
             self.filter_by("")
+        elif self.dashboard.state.connection.phase is Phase.CONNECTING:
+            self.dashboard.give_up()
