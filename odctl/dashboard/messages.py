@@ -189,6 +189,7 @@ class ListMoved(Struct, frozen=True, kw_only=True):
 
 Message = (
     Connecting | TakesLong | Connected | HelloTold | Lost | Heard | PageTold | QueryRefused | JobsTold | JobsRemoved
-    | StatusTold | Asked | MovedTo | MarkToggled | RangeMarked | AllMarked | MarksCleared | FreezeToggled | FollowToggled
+    | StatusTold | Asked | MovedTo | MarkToggled | RangeMarked | AllMarked | MarksCleared | FreezeToggled
+    | FollowToggled
     | ListTold | ListRefused | LinesTold | Failed | ListAsked | ListMoved
 )  # fmt: skip
