@@ -479,17 +479,48 @@ def setting(key: str) -> pb.Setting:
     return pb.Setting(key=key, value="43200.0", default="86400", source="stored", type="duration", editable=True)
 
 
+class _Server(Server):
+    """Knows its connections: grpclib's, and asyncio's of Python 3.11, are closed with some of them open."""
+
+    def __init__(self, handlers: Sequence[Any]) -> None:
+        super().__init__(handlers)
+        self._open: dict[Any, asyncio.BaseTransport | None] = {}
+
+    def _protocol_factory(self) -> Any:
+        protocol: Any = super()._protocol_factory()
+        made, lost = protocol.connection_made, protocol.connection_lost
+        self._open[protocol] = None
+
+        def connection_made(transport: asyncio.BaseTransport) -> None:
+            self._open[protocol] = transport
+            made(transport)
+
+        def connection_lost(error: BaseException | None) -> None:
+            del self._open[protocol]
+            lost(error)
+
+        protocol.connection_made, protocol.connection_lost = connection_made, connection_lost
+        return protocol
+
+    def hang_up(self) -> bool:
+        """Whether nobody is connected any more."""
+        for transport in self._open.values():
+            if isinstance(transport, asyncio.Transport):
+                transport.abort()
+        return not self._open
+
+
 class FakeDaemon:
     """`async with FakeDaemon(path) as control:`"""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.control = FakeControl()
-        self._server: Server | None = None
+        self._server: _Server | None = None
 
     async def __aenter__(self) -> FakeControl:
         handlers: Sequence[Any] = [self.control, FakeAdmin(self.control), self.control.accounts]
-        self._server = Server(handlers)
+        self._server = _Server(handlers)
         listen(self._server, RecvRequest, self._see_bearer)
         listen(self._server, SendTrailingMetadata, self._add_error)
         await self._server.start(path=str(self.path))
@@ -513,3 +544,4 @@ class FakeDaemon:
         await until(lambda: not self.control.watching, what="the watches to end")
         self._server.close()
         await asyncio.wait_for(self._server.wait_closed(), 60)
+        await until(self._server.hang_up, every=0.01, what="the connections to end")
