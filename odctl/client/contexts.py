@@ -18,6 +18,8 @@ from odctl.config import config_dir
 FILE = "contexts.toml"
 AUTO = "auto"
 """The name that stands for no context: the sockets of this machine, as without any configuration."""
+COLORS = ("red", "green", "yellow", "blue", "magenta", "cyan")
+"""A context's own, on every screen of the dashboard, so that nobody takes one server for another."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -34,6 +36,11 @@ class Contexts:
         if name not in self.known:
             raise unknown(name, self.known)
         return str(self.known[name]["endpoint"])
+
+    def color(self, name: str) -> str:
+        """Of COLORS; empty where it has none, or none that is known."""
+        color = self.known.get(name, {}).get("color")
+        return color if color in COLORS else ""
 
 
 def unknown(name: str, known: Mapping[str, Any]) -> OdctlError:

@@ -126,7 +126,7 @@ class DashboardApp(Paced):
     # What is on the screen
 
     def compose(self) -> ComposeResult:
-        yield TopBar(self.glyphs, self.options.context)
+        yield TopBar(self.glyphs, self.options.context, self.options.color)
         yield Banner(self.glyphs)
         with Panes(id="panes", initial="pane-jobs"):
             yield JobsPane(id="pane-jobs")
@@ -265,7 +265,15 @@ class DashboardApp(Paced):
             current = (base.query_one("#panes", ContentSwitcher).current or "").removeprefix("pane-")
             base.query_one(TopBar).show(state, self.panes(), current)
             base.query_one(Banner).show(state, now)
+            base.query_one(KeyBar).show(self._pace_word())
             base.query_one(f"#pane-{current}", Pane).show(state)
+
+    def _pace_word(self) -> str:
+        """How live the screen is."""
+        phase = self.state.connection.phase
+        if phase is not Phase.LIVE:
+            return "offline" if phase is Phase.LOST else "connecting"
+        return "frozen" if self.state.frozen else f"live {self.pace_ms / 1000:g} s"
 
     def _tick(self) -> None:
         connection = self.state.connection
@@ -428,8 +436,8 @@ class DashboardApp(Paced):
             except OdctlError as error:
                 self.complain(server.address, error)
             else:
-                self.options.context = server.name
-                self.screen_stack[0].query_one(TopBar).context = server.name
+                self.options.context, self.options.color = server.name, server.color
+                self.screen_stack[0].query_one(TopBar).name_place(server.name, server.color)
 
         tried = await asyncio.to_thread(servers)
         self.push_screen(Contexts(self.state.connection, tried), chosen)

@@ -16,6 +16,7 @@ from odctl.dashboard.columns import GUTTER, Cell, bar, layout, note_of, state_of
 from odctl.dashboard.fitted import fitted
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.line_list import LineList, ListHeader
+from odctl.dashboard.matched import needles, pieces
 from odctl.dashboard.state import State
 
 CARDS_BELOW = 80
@@ -64,10 +65,15 @@ class JobTable(LineList):
         if restyled:
             self.refresh()
             return
-        height = self.row_height
-        for row in self.rows:
-            if self._looks(before, row) != self._looks(state, row):
-                self.refresh_lines(row * height, height)
+        height, first = self.row_height, None
+        for row in (*self.rows, -1):
+            differs = row >= 0 and self._looks(before, row) != self._looks(state, row)
+            if differs and first is None:
+                first = row
+            elif not differs and first is not None:
+                # rows that follow each other are one region
+                self.refresh_lines(first * height, ((row if row >= 0 else self.rows.stop) - first) * height)
+                first = None
 
     def lay_out(self, ids: Sequence[str]) -> None:
         """Shows these columns."""
@@ -108,7 +114,8 @@ class JobTable(LineList):
         row = line // self.row_height
         job = self.state.window.at(row)
         base = self._base(row, job)
-        drawn_of = (job, row < self.count, base, width, left, self.placed, job is not None and self._marks(job))
+        marks, found = job is not None and self._marks(job), needles(self.state.query.filter)
+        drawn_of = (job, row < self.count, base, width, left, self.placed, marks, found)
         before = self._strips.get(line)
         if before is not None and before[0] == drawn_of:
             return before[1]
@@ -186,7 +193,8 @@ class JobTable(LineList):
             else:
                 text, style = place.column.cell(job, self.glyphs, place.width)
                 shown = fitted(text, place.width, self.glyphs.more, right=place.column.right)
-                yield shown + " ", style
+                found = needles(self.state.query.filter) if place.column.id == "name" else ()
+                yield from pieces(shown + " ", found, style, "match")
                 at += 1
 
     def _gutter(self, job: Job) -> Iterator[Cell]:
@@ -199,7 +207,8 @@ class JobTable(LineList):
         if line == 0:
             yield from self._gutter(job)
             shown = f"{job.id} {job.name or job.source}"
-            yield fitted(shown, width - GUTTER, self.glyphs.more), "name"
+            shown = fitted(shown, width - GUTTER, self.glyphs.more)
+            yield from pieces(shown, needles(self.state.query.filter), "name", "match")
             return
         text, style = state_of(job, self.glyphs)
         text = fitted(text, 16, self.glyphs.more)

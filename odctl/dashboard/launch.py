@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
+from odctl.client import contexts
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose
 from odctl.config import Environment
@@ -44,6 +45,7 @@ def open_dashboard(
         return lambda: cast("DaemonClient", BridgedClient(bridge, other, timeout=timeout))
 
     options = Options(
+        context=choice.context, color=contexts.load().color(choice.context) if choice.context else "",
         pane=pane, filter=filter, read_only=read_only, preferences=file, remote=remote, reach=reach,
         glyphs=glyphs or of_terminal(), starter=starter(choice),
     )  # fmt: skip

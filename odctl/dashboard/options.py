@@ -20,6 +20,8 @@ class Options:
     read_only: bool = False
     context: str = ""
     """Its name, where it has one."""
+    color: str = ""
+    """Of that context."""
     remote: bool = False
     """The person is at the other end of a line."""
     preferences: Path | None = None

@@ -25,6 +25,7 @@ LOOKS: Mapping[str, tuple[str, str, bool, bool]] = {
     "rest": ("panel", "", False, False),
     "mark": ("accent", "", True, False),
     "note": ("warning", "", False, False),
+    "match": ("accent", "", False, True),
     "cursor": ("", "surface-lighten-2", True, False),
     "cursor-blurred": ("", "panel", False, False),
     "header": ("text-muted", "", True, False),

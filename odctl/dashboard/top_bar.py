@@ -35,12 +35,18 @@ def first_line(state: State, width: int, glyphs: Glyphs, context: str) -> Text:
     return Text(fitted(left, room, glyphs.more) + right + " ", no_wrap=True)
 
 
+def free_disk(status: Mapping[str, Any] | None) -> int | None:
+    """Bytes on all nodes; None: it was not told."""
+    nodes = _nodes(status) if status is not None else ()
+    return sum(int(node.get("disk_free") or 0) for node in nodes) if nodes else None
+
+
 def totals(status: Mapping[str, Any] | None, glyphs: Glyphs) -> str:
     """Free disk, and jobs by state."""
     if status is None:
         return ""
     jobs = status.get("jobs") or {}
-    free = sum(int(node.get("disk_free") or 0) for node in _nodes(status))
+    free = free_disk(status) or 0
     total = sum(int(node.get("disk_total") or 0) for node in _nodes(status))
     cells = 7
     full = round((1 - free / total) * cells) if total else 0
@@ -65,13 +71,19 @@ class TopBar(Widget):
             super().__init__()
             self.pane = pane
 
-    def __init__(self, glyphs: Glyphs, context: str = "") -> None:
+    def __init__(self, glyphs: Glyphs, context: str = "", color: str = "") -> None:
         super().__init__(id="top")
         self.glyphs = glyphs
         self.context = context
+        self.color = color
         self.state = State()
         self.panes: Sequence[tuple[str, str]] = ()
         self.current = ""
+
+    def name_place(self, context: str, color: str) -> None:
+        """Another daemon: its context's name and colour."""
+        self.context, self.color = context, color
+        self.refresh()
 
     def show(self, state: State, panes: Sequence[tuple[str, str]], current: str) -> None:
         """`panes`: ids and titles, in the order of their keys."""
@@ -89,6 +101,10 @@ class TopBar(Widget):
         lost = self.state.connection.phase is Phase.LOST
         first = first_line(self.state, width, self.glyphs, self.context)
         first.stylize("bold")
+        at = first.plain.find(self.context) if self.context and self.color else -1
+        if at >= 0:
+            # black on a colour can be read in each of them
+            first.stylize(f"black on {self.color}", max(0, at - 1), at + len(self.context) + 1)
         second = Text(" ", no_wrap=True)
         for number, (pane, title) in enumerate(self.panes, 1):
             label = f"{number} {title}" if width >= 80 or pane == self.current else str(number)

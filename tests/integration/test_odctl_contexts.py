@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from odctl.client import contexts
 from tests.support.fake_control import FakeControl
 from tests.support.odctl_shell import Shell
 
@@ -49,3 +50,12 @@ async def test_a_name_is_taken_once_and_variables_are_not_overruled_unseen(odctl
     assert (used.code, "unset ODCTL_HOST" in used.err) == (9, True)
     absent = await odctl("ls", host=False, ODCTL_CONTEXT="nas")
     assert (absent.code, "(from ODCTL_CONTEXT)" in absent.err) == (5, True)
+
+
+async def test_a_context_has_a_colour_of_its_own(odctl: Shell) -> None:
+    wrong = await odctl("context", "add", "nas", "unix:///a.sock", "--badge", "mauve", host=False)
+    assert (wrong.code, "none of red, green" in wrong.err) == (2, True)
+    assert (await odctl("context", "add", "nas", "unix:///a.sock", "--badge", "red", host=False)).code == 0
+    known = contexts.load({"HOME": str(odctl.home)})
+    assert known.color("nas") == "red"
+    assert contexts.Contexts(known={"nas": {"endpoint": "unix:///a", "color": "\x1b[31m"}}).color("nas") == ""

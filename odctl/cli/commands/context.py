@@ -11,9 +11,9 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column, check_fields
 from odctl.client import contexts
-from odctl.client.contexts import AUTO, check_name
+from odctl.client.contexts import AUTO, COLORS, check_name
 from odctl.client.endpoints import checked_address, choose
-from odctl.client.errors import OdctlError
+from odctl.client.errors import OdctlError, UsageError
 from odctl.config import Environment
 from odctl.text import clean
 
@@ -28,6 +28,7 @@ COLUMNS = (
     Column(title="ADDRESS", show=lambda c: c["endpoint"], flexible=True),
     Column(title="WHY", show=lambda c: c["why"]),
 )
+COLOR_HELP = f"The colour of its name in the dashboard: {', '.join(COLORS)}."
 NameArg = Annotated[str, typer.Argument(metavar="NAME", help="As in odctl context ls.")]
 MaybeNameArg = Annotated[str, typer.Argument(metavar="[NAME]", help="Default: the one that is used now.")]
 
@@ -68,6 +69,7 @@ def add(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="unix:///path/to/control.sock.")],
     force: Annotated[bool, typer.Option("--force", help="Also where the name is taken.")] = False,
     use_it: Annotated[bool, typer.Option("--use", help="And use it from now on.")] = False,
+    badge: Annotated[str, typer.Option("--badge", metavar="COLOR", help=COLOR_HELP)] = "",
 ) -> None:
     """Give a daemon a name.
 
@@ -76,6 +78,8 @@ def add(
     run = invocation(ctx)
     check_name(name)
     checked_address(address, "ADDRESS")
+    if badge and badge not in COLORS:
+        raise UsageError(f"--badge: {badge!r} is none of {', '.join(COLORS)}")
     if use_it:
         _check_variables()
     with contexts.change() as known:
@@ -84,7 +88,7 @@ def add(
                 f"there is a context {name} already", code="ALREADY_EXISTS", exit_code=ExitCode.REFUSED,
                 hint=f"see: odctl context show {name}      replace it: --force",
             )  # fmt: skip
-        known.known[name] = {**known.known.get(name, {}), "endpoint": address}
+        known.known[name] = {**known.known.get(name, {}), "endpoint": address, **({"color": badge} if badge else {})}
         if use_it:
             known.current = name
     _answer(run, name, f"added {name}" + (", which odctl now uses" if use_it else f"; use it: odctl -c {name} ls"))

@@ -25,17 +25,22 @@ class Server:
     """It answers."""
     name: str = ""
     """In contexts.toml."""
+    color: str = ""
 
 
 def servers() -> list[Server]:
     """Blocks while it tries them. A file of contexts that is wrong is told as one that does not answer."""
     found: list[Server] = []
+    known = contexts.Contexts()
     try:
-        named = {name: str(table["endpoint"]) for name, table in contexts.load().known.items()}
+        known = contexts.load()
     except OdctlError as error:
-        named = {}
         found.append(Server(address="", how=error.message, name=contexts.FILE))
-    found += [Server(address=address, how=_answer(address), name=name) for name, address in named.items()]
+    named = {name: known.endpoint(name) for name in known.known}
+    found += [
+        Server(address=address, how=_answer(address), name=name, color=known.color(name))
+        for name, address in named.items()
+    ]
     sockets = [f"unix://{path}" for path in default_socket_paths()]
     return [*found, *(Server(address=one, how=_answer(one)) for one in sockets if one not in named.values())]
 

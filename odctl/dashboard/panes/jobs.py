@@ -229,7 +229,12 @@ class JobsPane(JobActions, Taking, KeptFilters):
             everything = ((state.status or {}).get("jobs") or {}).get("total", "?")
             shown = words.clean(state.query.filter)
             return f"No job matches {shown}.\nesc clears the filter ({everything} jobs in all)."
-        return f"Nothing downloading. Press a to add, or:  odctl add URL\n\n{words.clean(state.connection.where)}"
+        from odctl.dashboard.top_bar import free_disk
+
+        free = free_disk(state.status)
+        room = f"      {words.size(free)} free" if free is not None else ""
+        where = words.clean(state.connection.where)
+        return f"Nothing downloading. Press a to add, or:  odctl add URL\n\n{where}{room}"
 
     def _waiting(self, state: State) -> str:
         """Where rows will stand, and how not to wait for them."""
