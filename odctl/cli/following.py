@@ -46,6 +46,17 @@ def connector(run: Invocation) -> Callable[[], DaemonClient]:
     return lambda: run.client(choice, deadlines=False)
 
 
+Told = tuple[Callable[[str], None], Callable[[], None]]
+
+
+def tellers(run: Invocation) -> Told:
+    """What `lasting` tells of a connection that is lost and back, on stderr."""
+    return (
+        lambda message: run.output.note(f"odctl: {clean(message)}; trying again", always=True),
+        lambda: run.output.note("odctl: connected again", always=True),
+    )
+
+
 def wait_for(
     run: Invocation,
     ids: Sequence[int],
@@ -180,10 +191,7 @@ def watch_list(
         most = limit or max(1, min(room, MOST_WATCHED))
         wanted = Wanted(where=text, sort=sort, offset=offset, limit=most, old=every, interval_ms=interval_ms)
 
-        def lost(message: str) -> None:
-            output.note(f"odctl: {clean(message)}; trying again", always=True)
-
-        async with contextlib.aclosing(follow(connector(run), wanted, lost)) as updates:
+        async with contextlib.aclosing(follow(connector(run), wanted, tellers(run)[0])) as updates:
             async for update in updates:
                 tell(update)
 

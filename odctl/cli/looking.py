@@ -9,12 +9,11 @@ from typing import Any
 
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
-from odctl.cli.following import connector
+from odctl.cli.following import connector, tellers
 from odctl.cli.output import CLEAR, dumps
 from odctl.client.daemon import DaemonClient
 from odctl.client.models import jsonable
 from odctl.client.watching import lasting
-from odctl.text import clean
 
 SECONDS = 0.5
 """Between two looks, where nobody said."""
@@ -53,12 +52,9 @@ def look_often(
             yield await ask(client)
             await asyncio.sleep(seconds or SECONDS)
 
-    def lost(message: str) -> None:
-        output.note(f"odctl: {clean(message)}; trying again", always=True)
-
     async def work() -> None:
         before: Mapping[str, Record] | None = None
-        async with contextlib.aclosing(lasting(connector(run), looks, lost)) as answers:
+        async with contextlib.aclosing(lasting(connector(run), looks, tellers(run)[0])) as answers:
             async for answer in answers:
                 now = {record["id"]: record for record in answer}
                 tell(before, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,6 +84,8 @@ class Calls:
 def failures(what: str, seconds: float | None) -> Iterator[None]:
     """Turns what grpclib raises in the block into OdctlError. `what` names the call, `seconds` is its deadline."""
     _error.set(None)
+    task = asyncio.current_task()
+    cancelled = 0 if task is None else task.cancelling()
     try:
         yield
     except UnicodeEncodeError as error:
@@ -91,6 +94,7 @@ def failures(what: str, seconds: float | None) -> Iterator[None]:
     except GRPCError as error:
         raise from_status(error, _error.get()) from error
     except TimeoutError as error:
+        _uncancel(task, cancelled)
         waited = "" if seconds is None else f" within {seconds:g} s"
         raise OdctlError(
             f"the daemon did not answer ({what}){waited}",
@@ -99,9 +103,17 @@ def failures(what: str, seconds: float | None) -> Iterator[None]:
             hint="allow more time with --timeout, or look: odctl doctor",
         ) from error
     except (StreamTerminatedError, ProtocolError, ConnectionError) as error:
+        _uncancel(task, cancelled)
         raise ConnectionLost() from error
     except OSError as error:
         raise ConnectionLost(f"the connection to the daemon failed: {error.strerror or error}") from error
+
+
+def _uncancel(task: asyncio.Task[Any] | None, to: int) -> None:
+    """grpclib wakes a call whose connection is gone, or whose time is up, by cancelling its task, and never takes that
+    back: a Ctrl-C hours later would not be known for the only one, and end in a traceback."""
+    while task is not None and task is asyncio.current_task() and task.cancelling() > to:
+        task.uncancel()
 
 
 def from_status(error: GRPCError, serialised: bytes | None) -> OdctlError:

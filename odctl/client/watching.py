@@ -57,24 +57,34 @@ async def follow(
 
 async def lasting(
     connect: Callable[[], DaemonClient], stream: Callable[[DaemonClient], AsyncGenerator[T, None]],
-    on_lost: Callable[[str], None],
+    on_lost: Callable[[str], None], on_back: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[T, None]:  # fmt: skip
     """What the stream brings, for ever, begun again on a new connection whenever it ends. `on_lost` is told once each
-    time the daemon goes away; after 60 s without it the last error is raised."""
+    time the daemon goes away, `on_back` once it answers again; after 60 s without it the last error is raised. So is
+    one of the first connection."""
     loop = asyncio.get_running_loop()
-    pause, since, ever = FIRST_PAUSE, loop.time(), False
+    pause, ever, lost, told_back = FIRST_PAUSE, False, 0.0, False
     while True:
+        began = 0.0
         try:
             async with connect() as client, contextlib.aclosing(stream(client)) as answers:
+                began = loop.time()
+                if lost and not told_back:
+                    told_back = True
+                    on_back()
+                ever = True
                 async for answer in answers:
-                    pause, since, ever = FIRST_PAUSE, loop.time(), True
+                    pause, lost = FIRST_PAUSE, 0.0
                     yield answer
             raise ConnectionLost("the daemon ended the stream")
         except OdctlError as error:
-            passing = error.exit_code == UNREACHABLE
-            if not (ever and passing) or loop.time() - since > RECONNECT_SECONDS:
+            now = loop.time()
+            if began and now - began > LONGEST_PAUSE:
+                pause, lost = FIRST_PAUSE, 0.0  # it had nothing to tell, but was there
+            if not (ever and error.exit_code == UNREACHABLE) or (lost and now - lost > RECONNECT_SECONDS):
                 raise
-            if pause == FIRST_PAUSE:
+            if not lost:
+                lost, told_back = now, False
                 on_lost(error.message)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)

@@ -381,3 +381,29 @@ async def test_an_unexpected_failure_is_one_line_and_a_file(odctl: Shell, contro
 async def test_states_are_words(control: FakeControl, odctl: Shell) -> None:
     control.jobs[1] = job(1, state=ACTIVE, hold=common.Hold.DISK)
     assert (await odctl("ls", "--json")).json[0]["hold"] == "disk"
+
+
+@pytest.mark.parametrize("line", ["wait 1", "watch 1", "add http://h/x --wait", "ls -w", "events", "logs --follow"])
+async def test_control_c_after_a_lost_connection_only_detaches(odctl: Shell, socket_dir: Path, line: str) -> None:
+    call = "events" if line == "events" else "logs" if line.startswith("logs") else "watch"
+    daemon = FakeDaemon(socket_dir / "c.sock")
+    async with daemon as control:
+        control.follows = True
+        control.jobs[1] = job(1)
+        child = await odctl.start(*line.split())
+
+        def streams() -> int:
+            return sum(name == call for name, _ in control.calls)
+
+        await until(lambda: streams() == 1, what="the stream")
+        if call == "watch":
+            await until(lambda: bool(control.watching), what="the watch")
+        daemon.cut()
+        await until(lambda: streams() == 2, what="the stream again")
+        child.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(child.communicate(), 60)
+    assert child.returncode == 130, err
+    assert b"trying again" in err
+    assert b"Traceback" not in err
+    assert (b"connected again" in err) == (call in ("events", "logs"))
+    assert (b"keeps running" in err) == (line not in ("ls -w", "events", "logs --follow"))

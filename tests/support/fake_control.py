@@ -60,6 +60,8 @@ class FakeControl(pb.ControlServiceBase):
         self.events_sent: list[pb.EventsResponse] = []
         self.trailer: common.Error | None = None
         self.hang = False
+        self.follows = False
+        """Events and log go on for whoever follows them, with nothing new."""
         self.probed: list[common.File] = []
         self.nodes = [node("nas")]
         self.clock: datetime.datetime | None = None
@@ -241,10 +243,14 @@ class FakeControl(pb.ControlServiceBase):
         for answer in self.events_sent:
             if answer.event is None or answer.event.seq > message.since_seq:
                 yield answer
+        if self.follows and not message.no_follow:
+            await asyncio.Event().wait()
 
     async def logs(self, message: pb.LogsRequest) -> AsyncIterator[pb.LogsResponse]:
         self.note("logs", message)
         yield pb.LogsResponse(ts=NOW, level="info", event="started", msg="daemon started", fields='{"port": 1}')
+        if self.follows and message.follow:
+            await asyncio.Event().wait()
 
     async def list_engines(self, message: pb.ListEnginesRequest) -> pb.ListEnginesResponse:
         self.note("list_engines", message)
@@ -534,6 +540,11 @@ class FakeDaemon:
     async def _add_error(self, event: SendTrailingMetadata) -> None:
         if self.control.trailer is not None:
             event.metadata[ERROR_METADATA_KEY] = bytes(self.control.trailer)
+
+    def cut(self) -> None:
+        """Breaks every connection, as a daemon that is killed does."""
+        assert self._server is not None
+        self._server.hang_up()
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None

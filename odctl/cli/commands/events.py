@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +14,8 @@ from odctl.cli.context import Invocation
 from odctl.cli.filters import joined
 from odctl.cli.output import Output, check_fields, dumps
 from odctl.cli.pager import paged
-from odctl.client.errors import UNREACHABLE, OdctlError, UsageError
+from odctl.client.endpoints import find_socket
+from odctl.client.errors import UsageError
 from odctl.client.models import Event
 from odctl.text import clean, moment, parse_count, parse_time
 
@@ -25,7 +26,8 @@ LEVELS = ("debug", "info", "warn", "error")
 """As the log and the setting logging.level call them."""
 ALSO = {"warning": "warn", "critical": "error"}
 """As other programs call them."""
-RECONNECT_SECONDS = 60.0
+MOST_LINES = 10_000
+"""Of the log that are asked for after a lost connection: as many as the daemon gives."""
 EVENT_FIELDS = tuple(Event.__struct_fields__)
 LOG_FIELDS = ("ts", "level", "event", "job", "node", "msg")
 
@@ -77,30 +79,25 @@ async def _events(
     *,
     follow: bool,
 ) -> None:
-    import asyncio
+    from odctl.cli.following import connector, tellers
+    from odctl.client.watching import lasting
 
-    choice, ever = run.choice, False
-    loop = asyncio.get_running_loop()
-    last_seen = loop.time()
-    while True:
-        try:
-            async with run.client(choice, deadlines=False) as client:
-                ever, last_seen = True, loop.time()
-                events = client.events(since_seq=seq, since_time=time, types=types, where=where, follow=follow)
-                async for event in events:
-                    last_seen = loop.time()
-                    if isinstance(event, int):
-                        run.output.note(f"odctl: events before {event} are not kept any more", always=True)
-                        continue
-                    if event.seq:
-                        seq, time = event.seq, None
-                    _tell_event(run, event)
-            if not follow:
-                return
-        except OdctlError as error:
-            if not (ever and follow) or error.exit_code != UNREACHABLE or loop.time() - last_seen > RECONNECT_SECONDS:
-                raise
-        await asyncio.sleep(0.5)
+    def stream(client: DaemonClient) -> AsyncGenerator[Event | int, None]:
+        return client.events(since_seq=seq, since_time=time, types=types, where=where, follow=follow)
+
+    async def once() -> AsyncGenerator[Event | int, None]:
+        async with run.client(deadlines=False) as client, aclosing(stream(client)) as items:
+            async for item in items:
+                yield item
+
+    async with aclosing(lasting(connector(run), stream, *tellers(run)) if follow else once()) as events:
+        async for event in events:
+            if isinstance(event, int):
+                run.output.note(f"odctl: events before {event} are not kept any more", always=True)
+                continue
+            if event.seq:
+                seq, time = event.seq, None
+            _tell_event(run, event)
 
 
 def _tell_event(run: Invocation, event: Event) -> None:
@@ -150,15 +147,40 @@ def logs(
         raise UsageError("--lines cannot be negative", hint="-n 0 --follow prints only what is new")
     start = parse_time(since, "--since", datetime.now(UTC)) if since else None
 
-    async def work(client: DaemonClient) -> None:
-        async for line in client.logs(job=job, lines=lines, follow=follow, level=least, since=start, node=node):
-            if run.output.structured:
-                run.output.stream(line, LOG_FIELDS, open_ended=True)
-            else:
-                run.output.line(log_text(line, run.output))
-                run.output.out.flush()
+    def show(line: Mapping[str, Any]) -> None:
+        if run.output.structured:
+            run.output.stream(line, LOG_FIELDS, open_ended=True)
+        else:
+            run.output.line(log_text(line, run.output))
+            run.output.out.flush()
 
-    with nullcontext() if follow or run.output.structured else paged(run.output):
+    async def work(client: DaemonClient) -> None:
+        async for line in client.logs(job=job, lines=lines, follow=False, level=least, since=start, node=node):
+            show(line)
+
+    async def go_on() -> None:
+        from odctl.cli.following import connector, tellers
+        from odctl.client.watching import lasting
+
+        most, since = lines, start
+
+        def stream(client: DaemonClient) -> AsyncGenerator[dict[str, Any], None]:
+            return client.logs(job=job, lines=most, follow=True, level=least, since=since, node=node)
+
+        begun = datetime.now(UTC)
+        async with aclosing(lasting(connector(run), stream, *tellers(run))) as items:
+            async for line in items:
+                show(line)
+                # what comes after a lost connection goes on from here
+                most, since = MOST_LINES, (line["ts"] or begun) + timedelta(microseconds=1)
+
+    if follow:
+        find_socket(run.choice)
+        import asyncio
+
+        asyncio.run(go_on())
+        return
+    with nullcontext() if run.output.structured else paged(run.output):
         run.call(work)
 
 
