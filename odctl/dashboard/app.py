@@ -294,7 +294,10 @@ class DashboardApp(Paced):
 
     def ask(self, query: Query) -> None:
         """Another list."""
+        marked = len(self.state.marks)
         self.tell(m.Asked(query=query))
+        if marked and not self.state.marks:
+            self.say(f"no longer marked: {marked} job{'s' if marked != 1 else ''}, the filter is another one")
 
     def prefer(self, **changes: object) -> None:
         """Keeps what the person likes."""

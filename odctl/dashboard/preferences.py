@@ -28,7 +28,7 @@ class Preferences(Struct, frozen=True, kw_only=True):
     interval_ms: int = 0
     """Between two looks of the daemon; 0: by where it is."""
     pane: int = 1
-    """How wide the details are: 0 hidden, 1 beside the list, 2 alone."""
+    """Whether the details stand beside the list: 0 no, 1 yes. A start always shows the list."""
     hints_seen: bool = False
     """They were told, when they left, that downloads keep running."""
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def _checked(name: str, value: Any) -> Any:
     if name == "interval_ms" and type(value) is int and 0 <= value <= 60_000:
         return value
     if name == "pane" and type(value) is int and value in (0, 1, 2):
-        return value
+        return min(value, 1)  # 2, which was kept once, showed no list
     if name == "hints_seen" and isinstance(value, bool):
         return value
     if name in ("keys", "filters") and isinstance(value, dict):

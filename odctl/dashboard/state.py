@@ -146,8 +146,13 @@ def _connected(state: State, message: m.Connected) -> State:
     )  # fmt: skip
     before = state.connection.where if state.connection.hello is not None else message.where
     # what another daemon told is none of this one's; what failed stays
-    lists = state.lists if message.where == before else {**every_list(), "failures": state.lists["failures"]}
-    return replace(state, connection=connection, lists=lists)
+    if message.where == before:
+        return replace(state, connection=connection)
+    lists = {**every_list(), "failures": state.lists["failures"]}
+    return replace(
+        state, connection=connection, lists=lists, window=Window(), total=None, marks={}, anchor=None, row=0,
+        number=None, aiming=True, held_back=None,
+    )  # fmt: skip
 
 
 def _hello(state: State, message: m.HelloTold) -> State:
@@ -280,9 +285,12 @@ def _list_moved(state: State, message: m.ListMoved) -> State:
 def _asked(state: State, message: m.Asked) -> State:
     if message.query == state.query:
         return state
+    # a key is about nothing that is out of sight: what another filter does not show stays marked nowhere
+    marks = state.marks if message.query.filter == state.query.filter else {}
     return replace(
-        state, query=message.query, refused=None, row=0, number=None, aiming=True, anchor=None, held_back=None
-    )
+        state, query=message.query, refused=None, row=0, number=None, aiming=True, marks=marks, anchor=None,
+        held_back=None,
+    )  # fmt: skip
 
 
 def _moved(state: State, message: m.MovedTo) -> State:

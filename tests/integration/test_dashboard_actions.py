@@ -67,6 +67,21 @@ async def test_marked_jobs_are_meant_in_the_place_of_the_one_under_the_cursor(se
         assert len(held) == 1
 
 
+async def test_a_filter_takes_the_marks_away_that_it_hides(served: Desk) -> None:
+    jobs = await three(served)
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.total == 3)
+        await pilot.press("G", "space")
+        await until_state(app, pilot, lambda state: len(state.marks) == 1)
+        await pilot.press("slash", *"name~job-2", "enter")
+        await until_state(app, pilot, lambda state: state.total == 1 and state.job is not None)
+        await toast(app, "no longer marked: 1 job")
+        await pilot.press("p")
+        await toast(app, "resumed")
+        held = [found.name or "" for job in jobs if (found := await served.home.job(job)) and found.hold is Hold.USER]
+        assert sorted(held) == ["job-0", "job-1"]
+
+
 async def test_x_asks_and_enter_alone_cancels_nothing(served: Desk) -> None:
     job = (await three(served))[0]
     async with dashboard(served.path, context="nas") as (app, pilot):

@@ -95,19 +95,35 @@ async def test_log_and_peers_have_their_tabs(served: Desk) -> None:
         assert details(app).tab == "Files"
 
 
-async def test_plus_and_underscore_go_round_and_are_kept(served: Desk, tmp_path: Path) -> None:
+async def test_plus_and_underscore_stop_at_the_ends_and_a_start_shows_the_list(served: Desk, tmp_path: Path) -> None:
     await served.home.add(f"{URL}1", paused=True)
     kept = tmp_path / "tui.toml"
     async with dashboard(served.path, preferences=kept) as (app, pilot):
         await until_state(app, pilot, lambda state: state.job is not None)
         await until(lambda: app.query(Details))
         shown = []
-        for key in ("plus", "plus", "plus", "underscore"):
+        for key in ("plus", "plus", "underscore", "underscore", "underscore", "plus", "plus", "escape", "plus"):
             await pilot.press(key)
             await pilot.pause()
             shown.append((app.query_one("#list").display, details(app).display))
-        assert shown == [(False, True), (True, False), (True, True), (True, False)]
-    assert "pane = 0" in kept.read_text()
+        both, alone, hidden = (True, True), (False, True), (True, False)
+        assert shown == [alone, alone, both, hidden, hidden, both, alone, both, alone]
+    assert "pane = 1" in kept.read_text()
+    kept.write_text("pane = 2\n")  # as older ones kept it
+    async with dashboard(served.path, preferences=kept) as (app, pilot):
+        await until(lambda: app.query(Details))
+        assert app.query_one("#list").display
+
+
+async def test_the_columns_that_come_with_more_room_have_their_values(served: Desk) -> None:
+    job = await served.home.add(f"{URL}1", options=SLOW, name="film")
+    await served.home.until_state(job, JobState.ACTIVE)
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.job is not None and state.job.state == "active")
+        assert "NODE" not in text(app)
+        await pilot.press("underscore")
+        await until(lambda: "NODE" in text(app), what="a column more")
+        await until_state(app, pilot, lambda state: state.job is not None and bool(state.job.node), "its value")
 
 
 async def test_a_narrow_screen_opens_them_alone(served: Desk) -> None:

@@ -69,7 +69,10 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._titled = ""
         self.details: Details | None = None
         self._alone = False
-        """The details were opened where there is no room beside the list."""
+        """The details stand in the place of the list. Not kept: a dashboard starts with its list."""
+        self._wide = dashboard.columns >= WIDE_FROM
+        self._fields: tuple[str, ...] = ()
+        """What the list is told of each job."""
         # the details come after the first picture, to where there is room for them already
         self.frame.set_class(self._mode() == 1, "beside")
         yield self.frame
@@ -133,11 +136,12 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._open_details("Log")
 
     def action_wider(self, by: int) -> None:
-        """Hidden, beside the list, alone, and round again."""
-        if self.dashboard.columns < WIDE_FROM:
-            self._alone = not self._alone
-        else:
-            self.dashboard.prefer(pane=(self.dashboard.preferences.pane + by) % 3)
+        """Hidden, beside the list where there is room, alone; no further at either end."""
+        widths = (0, 1, 2) if self.dashboard.columns >= WIDE_FROM else (0, 2)
+        at = max(0, min(widths.index(self._mode()) + by, len(widths) - 1))
+        self._alone = widths[at] == 2
+        if len(widths) == 3 and not self._alone:
+            self.dashboard.prefer(pane=widths[at])
         self._place_details()
         if self._mode() == 2 and self.details is not None:
             self.call_after_refresh(self.details.take_focus)
@@ -262,7 +266,8 @@ class JobsPane(JobActions, Taking, KeptFilters):
         rows = self.table.rows
         margin = int(len(rows) * MARGIN) + 1
         start = max(0, rows.start - margin)
-        self.dashboard.want(start, min(200, rows.stop + margin - start), fields_of(self.table.placed))
+        self._fields = fields_of(self.table.placed)
+        self.dashboard.want(start, min(200, rows.stop + margin - start), self._fields)
 
     def on_line_list_scrolled(self) -> None:
         window, rows = self.table.state.window, self.table.rows
@@ -277,10 +282,14 @@ class JobsPane(JobActions, Taking, KeptFilters):
 
     def on_line_list_laid_out(self) -> None:
         self.query_one(JobHeader).refresh()
+        if fields_of(self.table.placed) != self._fields:
+            self._want()  # other columns need to be told more
 
     def on_resize(self) -> None:
-        if self.dashboard.columns >= WIDE_FROM:
+        wide = self.dashboard.columns >= WIDE_FROM
+        if wide and not self._wide:
             self._alone = False
+        self._wide = wide
         self.call_after_refresh(self._place_details)
         self.table.lay_out(self._columns())
         self._want()
@@ -366,12 +375,10 @@ class JobsPane(JobActions, Taking, KeptFilters):
 
     def action_back(self) -> None:
         """One step out of whatever it is: the details, the filter's line, the marks, the filter; the connecting."""
-        if self.details is not None and self._in_details():
+        if self.details is not None and (self._in_details() or self._alone):
             if self.details.back():
                 return
             self._alone = False
-            if self.dashboard.preferences.pane == 2:
-                self.dashboard.prefer(pane=1)
             self._place_details()
             self.table.focus()
         elif self.filter_line() is not None:

@@ -106,6 +106,21 @@ def test_marks_are_of_jobs_and_go_one_down() -> None:
     assert after(m.MarksCleared(), state=state).chosen == (9,)
 
 
+def test_marks_do_not_outlive_their_filter() -> None:
+    state = after(told(9, 8), m.MarkToggled())
+    assert set(after(m.Asked(query=Query(sort="name")), state=state).marks) == {9}, "the same jobs in another order"
+    state = after(m.Asked(query=Query(filter="id=8")), told(8, query=Query(filter="id=8")), state=state)
+    assert state.chosen == (8,)
+
+
+def test_what_was_marked_at_another_daemon_is_none_of_this_ones() -> None:
+    here = m.Connected(hello=HELLO, where="unix:///a", why="auto", at=2.0)
+    state = after(here, told(9, 8), m.MarkToggled(), replace(here, where="unix:///b"))
+    assert (state.chosen, state.total) == ((), None)
+    assert after(told(9, 4), state=state).chosen == (9,)
+    assert set(after(here, told(9, 8), m.MarkToggled(), here).marks) == {9}, "the same daemon again"
+
+
 def test_a_range_is_marked_from_the_last_mark_to_the_cursor() -> None:
     state = after(told(9, 8, 7, 6, 5), m.MarkToggled(), m.MovedTo(row=3), m.RangeMarked())
     assert set(state.marks) == {9, 8, 7, 6}
