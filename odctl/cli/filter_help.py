@@ -37,9 +37,9 @@ Fields of jobs
   < >        age created started completed   age is created; completed='' has not ended
 
 Words that are filters (in small letters; the word itself: 'big')
-  active     state=active
+  active, queued, paused, completed, failed, cancelled
+             state=…, as the column STATE shows it: queued leaves paused ones out
   done       state=completed
-  failed     state=failed
   mine       user=@me
   stalled    quiet>0 | reason=stalled,no_seeds: gets no byte now, or gave its place up for that
   problems   state=failed | reason=no_space,storage_missing,engine_down,node_offline,no_node,stalled,files_missing

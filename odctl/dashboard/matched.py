@@ -8,7 +8,9 @@ from functools import lru_cache
 
 _TERM = re.compile(r'[^\s()|"]+(?:"[^"]*")?|"[^"]*"')
 _NAME = re.compile(r'(?:name\s*~)?"?([^/"=<>~!][^"=<>~!]*)"?')
-_WORDS = frozenset({"active", "done", "failed", "mine", "stalled", "big", "problems"})
+_WORDS = frozenset({
+    "active", "queued", "paused", "completed", "done", "failed", "cancelled", "mine", "stalled", "big", "problems",
+})  # fmt: skip
 """Of the filter language itself: they are no part of a name."""
 
 

@@ -121,7 +121,7 @@ class Vocabulary:
     bare: str
     """The field in which a word alone is looked for."""
     shortcuts: Mapping[str, str]
-    """Words that stand for a filter."""
+    """Words that stand for a filter: among them each that the column STATE shows."""
 
 
 _MINE = f"user={ME}"
@@ -130,8 +130,12 @@ JOBS = Vocabulary(
     bare="name",
     shortcuts={
         "active": "state=active",
+        "queued": "state=queued",
+        "paused": "state=paused",
+        "completed": "state=completed",
         "done": "state=completed",
         "failed": "state=failed",
+        "cancelled": "state=cancelled",
         "mine": _MINE,
         "stalled": "quiet>0 | reason=stalled,no_seeds",
         "problems": (

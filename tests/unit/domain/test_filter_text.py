@@ -55,6 +55,7 @@ def a(field: str, *values: Value, op: Op = Op.EQ) -> Term:
         ("wow! x:y=1", All((a("name", "wow!", op=Op.HAS), a("name", "x:y=1", op=Op.HAS)))),
         ("active", a("state", "active")),
         ("done", a("state", "completed")),
+        *((word, a("state", word)) for word in ("active", "queued", "paused", "completed", "failed", "cancelled")),
         ("failed", a("state", "failed")),
         ("mine", a("user", "@me")),
         ("big", a("size", 10 * 2**30, op=Op.GE)),

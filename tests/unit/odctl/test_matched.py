@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from odctl.dashboard import matched
 from odctl.dashboard.matched import needles, pieces
+from oddaemon.domain.filter_fields import JOBS
 
 
 @pytest.mark.parametrize(("filter", "expected"), [
@@ -16,9 +18,14 @@ from odctl.dashboard.matched import needles, pieces
     ("!linux (bsd | mac)", ("bsd", "mac")),
     ("name~/re+/ rate_down<100k active problems", ()),
     ("!name~x", ()),
+    ("paused | queued | completed | cancelled", ()),
 ])  # fmt: skip
 def test_the_parts_of_names_that_a_filter_asks_for(filter: str, expected: tuple[str, ...]) -> None:
     assert needles(filter) == expected
+
+
+def test_the_words_of_the_filter_language_are_known() -> None:
+    assert frozenset(JOBS.shortcuts) == matched._WORDS
 
 
 @pytest.mark.parametrize("wanted", [(), ("x",), ("a", "aa"), ("name", "am"), ("",)[:0], ("é",)])
