@@ -179,7 +179,7 @@ def watch_list(
             if output.out.isatty():
                 output.out.write(CLEAR)
             jobs = list(update.jobs.values())
-            output.records(jobs, view.with_owners(columns, jobs), known=view.JOB_FIELDS)
+            output.records(jobs, view.redrawn(view.with_owners(columns, jobs)), known=view.JOB_FIELDS)
             if output.format in ("table", "wide"):
                 output.out.flush()
                 output.note(view.totals(jobs, update.total) if update.total else "no job fits")

@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -22,6 +22,8 @@ CLEAR = "\x1b[H\x1b[2J"
 """Empties a terminal: for a list that is drawn again."""
 LEAST = 8
 """Columns of a terminal that a flexible column keeps."""
+AS_IT_IS = -1
+"""The width of a column that is neither padded nor cut."""
 _JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -36,6 +38,8 @@ class Column:
     """Only with -o wide."""
     flexible: bool = False
     """Shortened first when the terminal is too narrow."""
+    asked: bool = False
+    """Somebody named it: it is shortened, too, rather than left out."""
     field: str = ""
     """The field of the JSON interface that it shows."""
 
@@ -169,18 +173,23 @@ class Output:
         if not rows and self.format != "plain":
             return
         if self.out.isatty() and self.format != "plain":
-            widths = fitted(shown, rows, shutil.get_terminal_size().columns)
+            widths: Sequence[int | None] = fitted(shown, rows, shutil.get_terminal_size().columns)
         else:
-            widths = natural(shown, rows)
+            widths = ragged(shown, natural(shown, rows))
         self._row([column.title for column in shown], shown, widths, lambda text: "bold")
         for row in rows:
             self._row(row, shown, widths, lambda text: text)
 
     def _row(
-        self, cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int], style: Callable[[str], str]
-    ) -> None:
+        self, cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int | None],
+        style: Callable[[str], str],
+    ) -> None:  # fmt: skip
         shown = zip(cells, columns, widths, strict=True)
-        padded = [(cell, _pad(cut(cell, room), room, column.right)) for cell, column, room in shown]
+        padded = [
+            (cell, cell if room == AS_IT_IS else _pad(cut(cell, room), room, column.right))
+            for cell, column, room in shown
+            if room is not None
+        ]
         padded[-1] = (padded[-1][0], padded[-1][1].rstrip())
         self.line(GAP.join(self.paint(text, style(cell)) for cell, text in padded).rstrip())
 
@@ -256,19 +265,37 @@ def natural(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[in
     return [max(map(width, [column.title, *(row[at] for row in rows)])) for at, column in enumerate(columns)]
 
 
-def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """The widths for a terminal with `room` columns: the widest flexible column gives way first, and one that is not
-    flexible never does. Wider than the terminal where even that does not help."""
-    widths = natural(columns, rows)
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - room
-    flexible = [at for at, column in enumerate(columns) if column.flexible]
+def ragged(columns: Sequence[Column], widths: Sequence[int]) -> list[int]:
+    """For what is no terminal: flexible columns at the end are not padded, or one long name made every row as long."""
+    last_firm = max((at for at, column in enumerate(columns) if not column.flexible), default=-1)
+    return [AS_IT_IS if at > last_firm else width for at, width in enumerate(widths)]
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """The widths for a terminal with `room` columns, None for a column that is left out: the widest flexible column
+    gives way first. Where that does not help, columns that are not flexible go, those of -o wide before the others, the
+    last first; never the first of all."""
+    widths = dict(enumerate(natural(columns, rows)))
+    soft = {at for at, column in enumerate(columns) if column.flexible or column.asked}
+    least = {at: min(width, LEAST) if at in soft else width for at, width in widths.items()}
+    firm = [at for at in range(1, len(columns)) if at not in soft]
+    goes = sorted(firm, key=lambda at: (not columns[at].wide, -at))
+    while goes and _total(least.values()) > room:
+        del widths[goes[0]], least[goes.pop(0)]
+    if _total(least.values()) > room:
+        least = dict.fromkeys(widths, 1)
+    excess = _total(widths.values()) - room
     while excess > 0:
-        widest = max(flexible, key=lambda at: widths[at], default=None)
-        if widest is None or widths[widest] <= LEAST:
+        gives = [at for at in widths if widths[at] > least[at]]
+        if not gives:
             break
-        widths[widest] -= 1
+        widths[max(gives, key=lambda at: widths[at])] -= 1
         excess -= 1
-    return widths
+    return [widths.get(at) for at in range(len(columns))]
+
+
+def _total(widths: Collection[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
 def cut(text: str, columns: int) -> str:
@@ -286,7 +313,7 @@ def _pad(text: str, to: int, right: bool) -> str:
 
 
 def raw_column(name: str) -> Column:
-    return Column(title=name.upper(), show=lambda item: _cell(jsonable(get(item, name))))
+    return Column(title=name.upper(), show=lambda item: _cell(jsonable(get(item, name))), asked=True)
 
 
 def _cell(value: Any) -> str:

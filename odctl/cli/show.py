@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from odctl.cli.output import Column, Output, check_fields, names_of, raw_column
 from odctl.client.models import Detail, File, Job, Reason
 from odctl.text import clean, duration, moment, percent, rate, size
 
-_UTC = re.compile(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)? UTC")
+_UTC = re.compile(r"(until )?(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)? UTC")
 
 JOB_COLUMNS = (
     Column(title="ID", field="id", show=lambda j: j.id, right=True),
@@ -27,7 +28,7 @@ JOB_COLUMNS = (
     Column(title="USER", field="user", show=lambda j: j.user, wide=True),
     Column(title="TAGS", field="tags", show=lambda j: ",".join(j.tags), wide=True),
     Column(title="NAME", field="name", show=lambda j: j.name or j.source, flexible=True),
-    Column(title="WHY", field="reason", show=lambda j: why(j), flexible=True),
+    Column(title="WHY", field="reason", show=lambda j: why(j, in_time), flexible=True),
 )
 JOB_FIELDS = tuple(Job.__struct_fields__)
 FILE_FIELDS = tuple(File.__struct_fields__)
@@ -50,7 +51,13 @@ def job_columns(names: Sequence[str]) -> list[Column]:
     """A table's columns for these fields, each as the list shows it."""
     check_fields(names, JOB_FIELDS, "--columns")
     known = {column.field: column for column in JOB_COLUMNS}
-    return [replace(known[name], wide=False) if name in known else _column(name) for name in names]
+    chosen = [replace(known[name], wide=False) if name in known else _column(name) for name in names]
+    return [replace(column, asked=True) for column in chosen]
+
+
+def redrawn(columns: Sequence[Column]) -> Sequence[Column]:
+    """For a list that is drawn again only when a job changes: in it, time to come would stand still."""
+    return [replace(column, show=why) if column.field == "reason" else column for column in columns]
 
 
 def with_owners(columns: Sequence[Column], jobs: Iterable[Job], me: str = "") -> Sequence[Column]:
@@ -69,23 +76,38 @@ def _column(name: str) -> Column:
     return raw_column(name)
 
 
-def why(job: Job) -> str:
-    """What an impatient reader wants to know, in a few words."""
+def clock(at: datetime) -> str:
+    """In local time; today's without the date."""
+    local = at.astimezone()
+    same_day = local.date() == datetime.now(UTC).astimezone().date()
+    return local.strftime("%H:%M:%S") if same_day else moment(at)
+
+
+def in_time(at: datetime) -> str:
+    """How long that is from now: for what is shown once."""
+    seconds = (at - datetime.now(UTC)).total_seconds()
+    return f"in {duration(seconds)}" if seconds >= 1 else "now"
+
+
+def why(job: Job, when: Callable[[datetime], str] = clock) -> str:
+    """What an impatient reader wants to know, in a few words. `when` says when the next try is."""
     if job.error is not None:
         return job.error.message
     if job.state in ("completed", "cancelled"):
         return ""
     if job.reason is not None:
-        told = _in_local_time(job.reason)
+        told = _in_local_time(job.reason, when)
         return "" if told == job.shown_state else told
     return job.engine_state or ""
 
 
-def _in_local_time(reason: Reason) -> str:
+def _in_local_time(reason: Reason, when: Callable[[datetime], str]) -> str:
     """The daemon writes UTC, not knowing where its reader is."""
-    if reason.retry_at is None:
+    at = reason.retry_at
+    if at is None:
         return reason.message
-    return _UTC.sub(moment(reason.retry_at), reason.message)
+    until = clock if when is in_time else when
+    return _UTC.sub(lambda found: f"until {until(at)}" if found[1] else when(at), reason.message)
 
 
 def speed_of(jobs: Iterable[Job]) -> tuple[int, int]:
@@ -169,10 +191,10 @@ def _facts(found: Detail) -> Sequence[tuple[str, Any]]:
     assert extra is not None
     state = job.shown_state + (f" ({job.engine_state})" if job.engine_state else "")
     done = f"{percent(job.progress)} of {size(job.size)}" + (f", {rate(job.rate_down)}" if job.rate_down else "")
-    error = job.error
+    error, reason = job.error, why(job, moment)
     return (
         ("state", state),
-        ("why", "" if why(job) == job.engine_state else why(job)),
+        ("why", "" if reason == job.engine_state else reason),
         ("fix", error.hint if error else ""),
         ("retry at", moment(job.reason.retry_at) if job.reason and job.reason.retry_at else ""),
         ("done", done),
