@@ -54,5 +54,5 @@ Sorting: fields joined with commas, ! is downwards:  odctl ls -s '!size,name'
   cache: key name size engine created last_used hits pinned
 
 The names of the JSON interface are understood, too: created_at, cache_key, tags …
-Bounds: 10,000 characters, 100 terms, 500 values of a term, 30 levels, 5 regular expressions of 200 characters (RE2: no
-look-around, no references back)."""
+Bounds: 10,000 characters, 100 terms, 500 values of a term, 64 parts of text (~ and words alone), 30 levels, 5 regular
+expressions of 200 characters (RE2: no look-around, no references back)."""

@@ -29,6 +29,8 @@ MAX_DEPTH = 30
 """Of parentheses and negations inside of each other."""
 MAX_PATTERNS = 5
 """Regular expressions in one filter."""
+MAX_TEXTS = 64
+"""Parts of text that one filter looks for: each is looked for in every name, which takes the daemon's time."""
 
 _FIELD = re.compile(r"[A-Za-z0-9_.-]*")
 _OPERATOR = re.compile(r"![=~]=?~?|[<>=~][=<>]?~?")
@@ -59,6 +61,7 @@ class _Parser:
         self._at = 0
         self._terms = 0
         self._patterns = 0
+        self._texts = 0
 
     def parse(self) -> Node:
         self._skip()
@@ -161,6 +164,10 @@ class _Parser:
         if op is Op.HAS:
             if not text:
                 raise self._error("an empty text is in every one", at=at)
+            self._texts += 1
+            if self._texts > MAX_TEXTS:
+                hint = "a regular expression looks for many at once: name~/one|two|three/"
+                raise self._error(f"a filter looks for at most {MAX_TEXTS} parts of text", at=at, hint=hint)
             return text
         if not text and field.kind not in (Kind.CHOICE, Kind.TRUTH):
             if op is not Op.EQ:

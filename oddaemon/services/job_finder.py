@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from asyncio import Semaphore
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.filter_fields import JOB_FIELDS
 from oddaemon.domain.filter_text import parse_filter
 from oddaemon.domain.filter_tree import settled, terms
 from oddaemon.domain.query import LIVE_SORT_FIELDS, SortKey, parse_sort
-from oddaemon.domain.types import EngineName, JobNumber
+from oddaemon.domain.types import EngineName, JobNumber, UserId
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
@@ -23,8 +26,13 @@ from oddaemon.services.views import JobView, Selected
 OLD = timedelta(days=7)
 """Finished jobs older than this are listed only when asked for."""
 MAX_PAGE = 200
+AT_ONCE = 2
+"""Lists of one user that are looked for at a time; more wait, so that nobody takes all of the store's readers."""
 NOT_STORED = frozenset(name for name, field in JOB_FIELDS.items() if field.moves) | {"name"}
 """Fields of which memory may know better than the store."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -35,6 +43,8 @@ class JobFinder:
     clock: Clock
     views_of: JobViews
     engines: Callable[[], Collection[EngineName]]
+    _turns: WeakValueDictionary[UserId, Semaphore] = field(default_factory=WeakValueDictionary)
+    """Of those for whom something is being looked for."""
 
     async def page(
         self,
@@ -53,7 +63,7 @@ class JobFinder:
             page = tx.jobs.page(query)
             return Page(rows=self.views_of.of(tx, page.rows), total=page.total)
 
-        return await self.store.read(work)
+        return await self._listed(who, work)
 
     async def numbers(
         self,
@@ -67,7 +77,7 @@ class JobFinder:
     ) -> Page[JobNumber]:
         """Raises InvalidFilter."""
         query = self._query(who, filter, sort, offset, limit, include_old)
-        return await self.store.read(lambda tx: tx.jobs.page_numbers(query))
+        return await self._listed(who, lambda tx: tx.jobs.page_numbers(query))
 
     async def views(self, who: Principal, numbers: Collection[int]) -> Sequence[JobView]:
         """The jobs of these numbers; missing and foreign ones are left out."""
@@ -91,7 +101,7 @@ class JobFinder:
         require(who, Scope.READ)
         if filter or all_jobs:
             query = replace(self._query(who, filter, "id", 0, MAX_PAGE, True), limit=1_000_000, user_id=who.user_id)
-            page = await self.store.read(lambda tx: tx.jobs.page(query))
+            page = await self._listed(who, lambda tx: tx.jobs.page(query))
             return [Selected(id=str(job.number), job=job) for job in page.rows]
 
         check_bounds(ids)
@@ -120,6 +130,14 @@ class JobFinder:
             return self.views_of.one(tx, job)
 
         return await self.store.read(work)
+
+    async def _listed(self, who: Principal, work: Callable[[Transaction], T]) -> T:
+        """What this work finds, when it is the user's turn."""
+        turn = self._turns.get(who.user_id)
+        if turn is None:
+            turn = self._turns[who.user_id] = Semaphore(AT_ONCE)
+        async with turn:
+            return await self.store.read(work)
 
     def engine(self, name: str) -> EngineName:
         """The engine of that name. Raises NotFound."""

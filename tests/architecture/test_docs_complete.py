@@ -13,7 +13,7 @@ from oddaemon.app.setting_keys import core_keys
 from oddaemon.domain.events import EVENT_TYPES
 from oddaemon.domain.failure import FailureCode, ReasonCode
 from oddaemon.domain.filter_fields import CACHE, EVENTS, JOBS
-from oddaemon.domain.filter_text import MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_TERMS, parse_filter
+from oddaemon.domain.filter_text import MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_TERMS, MAX_TEXTS, parse_filter
 from oddaemon.domain.filter_tree import terms
 from oddaemon.domain.patterns import MAX_PATTERN
 from oddaemon.domain.words import MAX_LENGTH
@@ -38,7 +38,7 @@ def test_every_field_and_every_word_of_a_filter_is_explained() -> None:
         assert set(vocabulary.fields) | set(vocabulary.shortcuts) <= words
     for word, meaning in JOBS.shortcuts.items():
         assert re.search(rf"^  {word} +{re.escape(meaning)}(:|$)", text, re.MULTILINE), word
-    for bound in (MAX_LENGTH, MAX_TERMS, MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_PATTERN):
+    for bound in (MAX_LENGTH, MAX_TERMS, MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_PATTERN, MAX_TEXTS):
         assert f"{bound:,} " in text[text.index("Bounds:") :], bound
 
 

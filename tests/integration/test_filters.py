@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock, patch
+from uuid import uuid4
 
 import pytest
 from grpclib import GRPCError
@@ -13,6 +17,9 @@ from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.control import watch
+from oddaemon.domain.types import UserId
+from oddaemon.domain.user import Principal, Proof, Role
+from oddaemon.services.job_finder import AT_ONCE
 from tests.integration.test_control_socket import SECONDS, SLOW, Mirror, add, closing
 from tests.support.control import Desk, desk
 from tests.support.wait import until
@@ -111,3 +118,30 @@ async def test_live_events_are_filtered_too(served: Desk) -> None:
             answer = await receiving
             assert answer.event is not None
             assert (answer.event.type, answer.event.job) == ("job.created", 2)
+
+
+async def test_lists_of_one_user_leave_readers_of_the_store_to_others(served: Desk) -> None:
+    store = served.home.store
+    reads = store.read
+    looking, most = 0, 0
+
+    async def slow(work: Any) -> Any:
+        nonlocal looking, most
+        looking += 1
+        most = max(most, looking)
+        await asyncio.sleep(0)
+        try:
+            return await reads(work)
+        finally:
+            looking -= 1
+
+    finder = served.parts.jobs
+    with patch.object(finder, "store", Mock(read=slow)):
+        who = Principal(user_id=UserId(uuid4()), username="ann", role=Role.USER, proof=Proof.PEER_UID)
+        wanted: dict[str, Any] = {"filter": "x", "sort": "", "offset": 0, "limit": 1, "include_old": True}
+        await asyncio.gather(*(finder.page(who, **wanted) for _ in range(8)))
+        assert most == AT_ONCE
+        other = replace(who, user_id=UserId(uuid4()))
+        most = 0
+        await asyncio.gather(*(finder.page(one, **wanted) for _ in range(4) for one in (who, other)))
+        assert most == 2 * AT_ONCE

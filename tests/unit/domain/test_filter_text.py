@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oddaemon.domain.errors import InvalidFilter
 from oddaemon.domain.filter_fields import CACHE, EVENTS, JOB_FIELDS, JOBS
 from oddaemon.domain.filter_match import Has, Known, matcher
-from oddaemon.domain.filter_text import MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_TERMS, parse_filter
+from oddaemon.domain.filter_text import MAX_ALTERNATIVES, MAX_DEPTH, MAX_PATTERNS, MAX_TERMS, MAX_TEXTS, parse_filter
 from oddaemon.domain.filter_tree import EVERYTHING, Ago, All, Not, Op, Pattern, Some, Term, Value, settled, terms
 from oddaemon.domain.patterns import MAX_PATTERN
 from oddaemon.domain.words import MAX_LENGTH
@@ -173,6 +173,8 @@ def test_what_is_shown_of_a_text_is_short_and_harmless() -> None:
         ("id=" + ",".join(map(str, range(MAX_ALTERNATIVES))), "id=" + ",".join(map(str, range(MAX_ALTERNATIVES + 1)))),
         ("(" * MAX_DEPTH + "id=1" + ")" * MAX_DEPTH, "(" * (MAX_DEPTH + 1) + "id=1" + ")" * (MAX_DEPTH + 1)),
         ("!" * MAX_DEPTH + "id=1", "!" * (MAX_DEPTH + 1) + "id=1"),
+        ("name~" + ",".join(map(str, range(MAX_TEXTS))), "name~" + ",".join(map(str, range(MAX_TEXTS + 1)))),
+        ("word " * MAX_TEXTS, "word " * MAX_TEXTS + "name!~word"),
         ("name~/a/ " * MAX_PATTERNS, "name~/a/ " * (MAX_PATTERNS + 1)),
         (f"name~/{'a' * MAX_PATTERN}/", f"name~/{'a' * (MAX_PATTERN + 1)}/"),
         ("name~/(a{10}){10}/", "name~/((a{100}){100}){100}/"),
