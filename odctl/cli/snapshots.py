@@ -76,7 +76,7 @@ def _refresh(arguments: Sequence[str]) -> None:
     """Starts a process that may take its time, and waits for it only briefly."""
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "odctl.cli.remembering", *arguments], start_new_session=True,
+            [sys.executable, "-P", "-m", "odctl.cli.remembering", *arguments], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError:

@@ -30,7 +30,7 @@ def spawn(choice: Choice, arguments: Sequence[str] = ()) -> tuple[int, Path]:
     began = os.fstat(descriptor).st_size
     try:
         child = subprocess.Popen(
-            [sys.executable, "-m", "oddaemon", *arguments],
+            [sys.executable, "-P", "-m", "oddaemon", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,

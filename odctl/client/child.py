@@ -15,7 +15,7 @@ class Child:
         with theirs:
             # not in our terminal's foreground: a Ctrl-C there is none of its business
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "odctl.client.bridged", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "odctl.client.bridged", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip

@@ -21,10 +21,14 @@ class Ended(Struct, frozen=True, kw_only=True):
     err: str
 
 
+# -P: else a file of somebody else's in the current folder, as asyncio.py, would be run in place of Python's own
+ODCTL = (sys.executable, "-P", "-m", "odctl")
+
+
 def command(endpoint: str, arguments: Sequence[str], *, yes: bool = False) -> list[str]:
     """What is run: odctl's own parser has the line, and the daemon is the one that is shown."""
     asking = "--yes" if yes else "--no-input"
-    return [sys.executable, "-m", "odctl", "--host", endpoint, "--color", "never", asking, *arguments]
+    return [*ODCTL, "--host", endpoint, "--color", "never", asking, *arguments]
 
 
 async def run(argv: Sequence[str], on_line: Callable[[str], None] | None = None) -> Ended:

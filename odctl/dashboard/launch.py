@@ -79,7 +79,7 @@ def _broken(app: DashboardApp, fault: Exception) -> int:
 def starter(choice: Choice) -> tuple[str, ...]:
     """The command that starts a daemon where this one would be."""
     host = ("--host", f"unix://{choice.paths[0]}") if choice.configured else ()
-    return (sys.executable, "-m", "odctl", *host, "--no-input", "daemon", "start")
+    return (sys.executable, "-P", "-m", "odctl", *host, "--no-input", "daemon", "start")
 
 
 def _farewell(app: DashboardApp) -> None:

@@ -57,7 +57,8 @@ class Tab:
         try:
             environment = {name: value for name, value in os.environ.items() if name not in ("TEXTUAL", "TEXTUAL_LOG")}
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "odctl.web.inside", str(reading), pass_fds=(reading,), start_new_session=True,
+                sys.executable, "-P", "-m", "odctl.web.inside", str(reading), pass_fds=(reading,),
+                start_new_session=True,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
                 env=environment | {
                     "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver", "TEXTUAL_COLOR_SYSTEM": "truecolor",

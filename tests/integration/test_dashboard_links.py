@@ -130,7 +130,7 @@ async def test_w_gets_the_files_with_odctl_itself(
         await pilot.press("w")  # the folder was asked for once
         await until(lambda: len(ran) == 2)
         await until(lambda: any(note.severity == "error" for note in app._notifications))
-    assert ran[0][1:5] == ["-m", "odctl", "--host", f"unix://{served.path}"]
+    assert ran[0][1:6] == ["-P", "-m", "odctl", "--host", f"unix://{served.path}"]
     assert ran[0][-4:] == ["--into", str(tmp_path), "--progress", "jsonl"]
 
 

@@ -190,7 +190,7 @@ def run(ctx: typer.Context, args: ArgsArg = None) -> None:
     invocation(ctx)
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "oddaemon", *(args or [])])  # noqa: S606 - that is the command
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "oddaemon", *(args or [])])  # noqa: S606 - that is the command
 
 
 def _pid(run: Invocation) -> int | None:

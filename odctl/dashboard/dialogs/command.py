@@ -171,7 +171,7 @@ class CommandLine(Dialog[None]):
         if self._busy():
             return
         before = self._line.value
-        argv = [*children.command(self.endpoint, [])[:3], "__complete", "--host", self.endpoint, *split_open(before)]
+        argv = [*children.ODCTL, "__complete", "--host", self.endpoint, *split_open(before)]
         ended = await children.run(argv)
         if self._line.value != before:
             return  # the person has typed on
