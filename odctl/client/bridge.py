@@ -23,6 +23,8 @@ from odctl.client.errors import ConnectionLost, OdctlError
 from odctl.client.models import Hello
 
 HEADER = struct.Struct(">I")
+OPEN_SECONDS = 20.0
+"""For a connection. The client itself gives up earlier."""
 STREAMS = frozenset({"pages", "events", "logs"})
 """Methods of the client that answer more than once."""
 
@@ -47,7 +49,8 @@ class Bridge:
             for message in (("open", choice, timeout), ("stream", "pages", (), dict(pages))):
                 self._last += 1
                 self._ahead[self._last] = message
-                self._child.ours.sendall(_packed((self._last, *message)))
+                with contextlib.suppress(OSError):  # it has ended already: whoever waits for this is told
+                    self._child.ours.sendall(_packed((self._last, *message)))
                 self._waiting[self._last] = asyncio.Queue()
 
     def _asked_ahead(self, *message: Any) -> int | None:
@@ -67,6 +70,14 @@ class Bridge:
         """A new client over there, in the place of any other: its endpoint, and what the daemon said of itself. Raises
         OdctlError."""
         await self.open()
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                return await self._opened(choice, timeout)
+        except TimeoutError as error:
+            await self.close()  # it hangs: the next attempt starts another
+            raise ConnectionLost("the process that speaks to the daemon does not answer") from error
+
+    async def _opened(self, choice: Choice, timeout: float | None) -> tuple[str, Hello | None]:
         ahead = self._asked_ahead("open", choice, timeout)
         try:
             if ahead is not None:

@@ -229,6 +229,8 @@ class DashboardApp(Paced):
             if was is not None and (was.user, was.role) != (now.user, now.role):
                 self.say(f"you are {now.user} ({now.role}) here now", severity="warning")
         if isinstance(message, m.Connected):
+            if before.connection.hello is not None and before.connection.where != message.where:
+                self.call_later(self._void_questions)
             self._name_versions(message.hello.server_version, before.connection.hello)
         if isinstance(message, m.Lost) and before.live and before.total is not None:
             self._cut = before
@@ -240,6 +242,11 @@ class DashboardApp(Paced):
         elif isinstance(message, m.PageTold) and cut is not None and message.query == cut.query:
             self._cut = None
             self.say(said(changes(cut.window, message.offset, message.jobs)))
+
+    async def _void_questions(self) -> None:
+        """What was asked was about another daemon's jobs."""
+        while isinstance(self.screen, ModalScreen):
+            await self.screen.dismiss(None)
 
     def _name_versions(self, theirs: str, before: Hello | None) -> None:
         """Once for each daemon: what one of both does not know yet is missing, and nobody would know why."""
@@ -304,9 +311,9 @@ class DashboardApp(Paced):
         self.preferences = replace(self.preferences, **changes)
         if self.options.preferences is not None:
             try:
-                prefs.save(self.preferences, self.options.preferences)
+                prefs.update(self.options.preferences, changes)
             except OSError as error:
-                self.say(f"preferences are not kept: {error.strerror or error}", severity="warning")
+                self.say(f"this is not kept: {error.strerror or error}", severity="warning")
 
     # Doing
 

@@ -160,13 +160,16 @@ class Feed:
         self._given_up.clear()
         opening = asyncio.create_task(open_clients.enter_async_context(client), name="dashboard connection")
         given_up = asyncio.create_task(self._given_up.wait(), name="dashboard esc")
+        again = asyncio.create_task(self._again_wanted(), name="dashboard other attempt")
         try:
-            await asyncio.wait((opening, given_up), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((opening, given_up, again), return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done() and again.done():
+                raise ConnectionLost("another attempt was asked for")
             if not opening.done():
                 raise OdctlError("nobody waits for it any more", hint="r tries again, C chooses another server")
             opening.result()
         finally:
-            for task in (opening, given_up):
+            for task in (opening, given_up, again):
                 task.cancel()
             await asyncio.gather(opening, given_up, return_exceptions=True)
 

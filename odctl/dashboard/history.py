@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
+
+from odctl.kept_file import locked, write_whole
 
 MOST = 500
 LONGEST = 4000
@@ -18,10 +19,19 @@ class History:
         self.lines: list[str] = []
         self._at = 0
         self._typed = ""
-        if file is not None:
-            with suppress(OSError):
-                self.lines = [line for line in file.read_text("utf-8", "replace").splitlines() if line][-MOST:]
+        with suppress(OSError):
+            self.lines = self._read()
         self._at = len(self.lines)
+
+    def _read(self) -> list[str]:
+        """Raises OSError."""
+        if self.file is None:
+            return []
+        try:
+            written = self.file.read_text("utf-8", "replace")
+        except FileNotFoundError:
+            return []
+        return [line for line in written.split("\n") if line][-MOST:]
 
     def add(self, line: str) -> None:
         if line and len(line) <= LONGEST and self.lines[-1:] != [line]:
@@ -42,11 +52,7 @@ class History:
     def _save(self) -> None:
         if self.file is None:
             return
-        fresh = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        with suppress(OSError):
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # lines may hold what is nobody else's business
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as stream:
-                stream.write("\n".join(self.lines) + "\n")
-            fresh.replace(self.file)
+        with suppress(OSError), locked(self.file):
+            # another dashboard may have added some
+            others = [line for line in self._read() if line not in self.lines]
+            write_whole(self.file, "\n".join([*others, *self.lines][-MOST:]) + "\n")

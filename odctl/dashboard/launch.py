@@ -10,8 +10,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from msgspec.structs import replace
-
 from odctl.client import contexts
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.endpoints import Choice, choose
@@ -88,4 +86,4 @@ def _farewell(app: DashboardApp) -> None:
         return
     sys.stderr.write("Downloads keep running without the dashboard. Bare odctl comes back to it.\n")
     with suppress(OSError):
-        preferences.save(replace(app.preferences, hints_seen=True), preferences.path())
+        preferences.update(preferences.path(), {"hints_seen": True})

@@ -7,9 +7,7 @@ there.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from msgspec.structs import replace
 
 from odctl.config import config_dir
 from odctl.dashboard.columns import BY_ID, WIDE
+from odctl.kept_file import locked, write_whole
 
 
 class Preferences(Struct, frozen=True, kw_only=True):
@@ -53,7 +52,7 @@ def load(file: Path) -> tuple[Preferences, str]:
 
     try:
         told = tomllib.loads(written)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Preferences(), f"{file} cannot be read ({error}): it is not used"
     known = Preferences()
     wrong: list[str] = []
@@ -83,24 +82,31 @@ def _checked(name: str, value: Any) -> Any:
     return None
 
 
-def save(preferences: Preferences, file: Path) -> None:
-    """All or nothing. Raises OSError."""
+def update(file: Path, changes: Mapping[str, Any]) -> None:
+    """Keeps these of them, and what another dashboard kept meanwhile of the others. Raises OSError, also where the file
+    is one that cannot be read: what is in it is somebody's work."""
+    with locked(file):
+        known, complaint = load(file)
+        if complaint:
+            raise OSError(0, complaint)
+        write_whole(file, _written(replace(known, **changes)))
+
+
+def _written(preferences: Preferences) -> str:
     lines = [
-        f"columns = {json.dumps(list(preferences.columns))}",
-        f"sort = {json.dumps(preferences.sort)}",
-        f"theme = {json.dumps(preferences.theme)}",
+        f"columns = [{', '.join(map(_text, preferences.columns))}]",
+        f"sort = {_text(preferences.sort)}",
+        f"theme = {_text(preferences.theme)}",
         f"interval_ms = {preferences.interval_ms}",
         f"pane = {preferences.pane}",
         f"hints_seen = {json.dumps(preferences.hints_seen)}",
     ]
     for name in ("keys", "filters"):
         table: Mapping[str, str] = getattr(preferences, name)
-        lines += ["", f"[{name}]", *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in table.items())]
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        fresh.write_text("\n".join(lines) + "\n", "utf-8")
-        os.replace(fresh, file)
-    finally:
-        with suppress(FileNotFoundError):
-            fresh.unlink()
+        lines += ["", f"[{name}]", *(f"{_text(key)} = {_text(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: str) -> str:
+    """As TOML has it: JSON's, but for DEL, and without pairs of surrogates."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

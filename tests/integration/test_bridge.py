@@ -15,7 +15,7 @@ import pytest
 from odctl.client.bridge import Bridge, BridgedClient
 from odctl.client.child import Child
 from odctl.client.endpoints import Choice
-from odctl.client.errors import NOT_FOUND, UNREACHABLE, OdctlError, Unreachable
+from odctl.client.errors import NOT_FOUND, UNREACHABLE, ConnectionLost, OdctlError, Unreachable
 from odctl.client.models import Selection
 from tests.support.control import Desk, desk
 from tests.support.wait import until
@@ -162,3 +162,39 @@ async def test_the_child_ends_with_whoever_started_it(served: Desk) -> None:
     bridge._writer.close()
     await until(lambda: child._process.poll() is not None, what="the end of the child")
     await bridge.close()
+
+
+async def test_a_process_that_hangs_is_replaced(served: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("odctl.client.bridge.OPEN_SECONDS", 0.5)
+    choice = Choice(paths=(served.path,), source="flag")
+    bridge = Bridge(await asyncio.to_thread(Child))
+    try:
+        frozen = pid_of(bridge)
+        os.kill(frozen, signal.SIGSTOP)
+        with pytest.raises(ConnectionLost):
+            async with BridgedClient(bridge, choice):
+                pass
+        monkeypatch.setattr("odctl.client.bridge.OPEN_SECONDS", 60.0)
+        async with BridgedClient(bridge, choice) as client:
+            assert await total(client) == 0
+        assert pid_of(bridge) != frozen
+    finally:
+        await bridge.close()
+
+
+async def test_a_process_that_ended_at_once_is_an_error_like_any_other(served: Desk) -> None:
+    choice = Choice(paths=(served.path,), source="flag")
+    child = await asyncio.to_thread(Child)
+    child._process.kill()
+    child._process.wait()
+    bridge = Bridge(child)
+    try:
+        for _ in range(50):
+            bridge.open_ahead(choice, None, PAGES)  # more than a socket holds would be an exception for sure
+        with pytest.raises(OdctlError):
+            async with BridgedClient(bridge, choice):
+                pass
+        async with BridgedClient(bridge, choice) as client:
+            assert await total(client) == 0
+    finally:
+        await bridge.close()

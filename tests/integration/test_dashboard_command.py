@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from odctl.dashboard import children
 from odctl.dashboard.app import DashboardApp
-from odctl.dashboard.dialogs.command import CommandLine, refusal, split_open
+from odctl.dashboard.dialogs.command import CommandLine, refusal, split_open, without_sets
 from odctl.dashboard.dialogs.confirm import Confirm
 from odctl.dashboard.history import History
 from tests.support.control import Desk, desk
@@ -59,6 +59,34 @@ async def test_what_needs_a_confirmation_asks_here(served: Desk) -> None:
         await until(lambda: isinstance(app.screen, Confirm))
         await pilot.press("y")
         await until_state(app, pilot, lambda state: state.total == 0)
+
+
+async def test_a_yes_is_for_the_jobs_that_were_asked_about(served: Desk) -> None:
+    for number in range(2):
+        await served.home.add(f"http://sim.invalid/x?{number}", paused=True, name="asked about")
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.total == 2)
+        await line(app, pilot, "rm -f name~asked")
+        await until(lambda: isinstance(app.screen, Confirm), what="the question")
+        late = await served.home.add("http://sim.invalid/late", paused=True, name="asked about it too late")
+        await pilot.pause()
+        await pilot.press("y")
+        await until_state(app, pilot, lambda state: state.total == 1)
+        home = served.home
+        left = await home.core.jobs.page(home.admin, filter="", sort="id", offset=0, limit=9, include_old=True)
+        assert [view.job.number for view in left.rows] == [late.job.number]
+
+
+@pytest.mark.parametrize(("typed", "left", "chosen"), [
+    ("rm -f name~x --keep-data", ["rm", "--keep-data"], True),
+    ("rm --filter=a,b 3", ["rm", "3"], True),
+    ("pause --all --for 2h", ["pause", "--for", "2h"], True),
+    ("retry --failed", ["retry"], True),
+    ("rm 1 2", ["rm", "1", "2"], False),
+    ("ls -f x", ["ls", "-f", "x"], False),
+])  # fmt: skip
+def test_what_names_a_set_of_jobs(typed: str, left: list[str], chosen: bool) -> None:
+    assert without_sets(typed.split()) == (left, chosen)
 
 
 async def test_the_line_completes_and_remembers(

@@ -54,6 +54,10 @@ def asks(ended: children.Ended) -> bool:
     return ended.code == 2 and "this needs a confirmation" in ended.err
 
 
+BULK = frozenset({"pause", "resume", "cancel", "retry", "rm", "remove", "delete"})
+SETS = ("--all", "--failed")
+
+
 class CommandLine(Dialog[None]):
     wide = True
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -122,19 +126,28 @@ class CommandLine(Dialog[None]):
             self._say(error.strerror or str(error))
             return
         if asks(ended) and not yes:
-            self._ask(words, ended.err)
+            self._ask(await self._pinned(words), words, ended.err)
             return
         code = "" if ended.code == 0 else f"\n(exit {ended.code})"
         self._say(f"odctl {shlex.join(words)}\n\n{ended.out}{ended.err}{code}")
 
-    def _ask(self, words: list[str], said: str) -> None:
+    async def _pinned(self, words: list[str]) -> list[str]:
+        """The same for the jobs that fit now, by their numbers: more may fit by the time of the answer."""
+        rest, chosen = without_sets(words)
+        if not chosen:
+            return words
+        found = await children.run(children.command(self.endpoint, [*words, "--dry-run", "-q"]))
+        numbers = found.out.split()
+        return [rest[0], *numbers, *rest[1:]] if found.code == 0 and numbers else words
+
+    def _ask(self, pinned: list[str], words: list[str], said: str) -> None:
         from odctl.dashboard.dialogs.confirm import Confirm
 
         question = said.splitlines()[0].removeprefix("odctl: ").partition(": this needs")[0]
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._start(words, yes=True)
+                self._start(pinned, yes=True)
             else:
                 self._say("nothing was changed")
 
@@ -185,6 +198,21 @@ class CommandLine(Dialog[None]):
             self._recall(before[: len(before) - len(last)] + done + (" " if len(words) == 1 else ""))
         if len(words) > 1:
             self._say("\n".join(f"{word:<24} {hint}" for word, _, hint in words[:SHOWN]))
+
+
+def without_sets(words: Sequence[str]) -> tuple[list[str], bool]:
+    """A verb of many jobs without what names a set of them, and whether something did."""
+    rest: list[str] = []
+    chosen, at = False, 0
+    while at < len(words):
+        word = words[at]
+        if words[0] in BULK and (word in ("-f", "--filter", *SETS) or word.startswith(("--filter=", "-f"))):
+            chosen = True
+            at += 2 if word in ("-f", "--filter") else 1
+        else:
+            rest.append(word)
+            at += 1
+    return rest, chosen
 
 
 def split_open(line: str) -> list[str]:
