@@ -194,6 +194,12 @@ def requeue(
     return job
 
 
+def put_off(tx: Transaction, job: Job, why: Reason) -> None:
+    """One that is queued stays so, after a look at its source that failed: its log tells of each."""
+    job = tx.jobs.update(job)
+    tx.events.add(job_event(JobQueued, job, job.updated_at, reason=str(why.code), message=why.message))
+
+
 def claimants(tx: Transaction, entry_id: EntryId) -> Sequence[Job]:
     """Jobs that claim the entry: all but the cancelled."""
     return [job for job in tx.jobs.of_entry(entry_id) if job.state is not JobState.CANCELLED]

@@ -34,7 +34,7 @@ from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import failure_of
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Material, Store, Transaction
-from oddaemon.services.claims import fail, join, settle
+from oddaemon.services.claims import fail, join, put_off, settle
 from oddaemon.services.hits import HitChecker
 from oddaemon.services.materials import engine_options, with_credentials
 from oddaemon.services.orders import ARIA2, YTDLP, certain_engine, entry_files, key_of
@@ -334,15 +334,15 @@ class Resolver:
             if current.hold is Hold.USER:
                 # whoever paused it did not ask for it yet: it fails at the earliest when it is resumed
                 until = at + timedelta(seconds=PAUSED_WAIT)
-                tx.jobs.update(replace(current, next_try_at=until, updated_at=at))
+                put_off(tx, replace(current, next_try_at=until, updated_at=at), waiting_reason(failure, until))
                 return
             attempts = current.attempts + 1
             if failure.retry is Retry.LASTING or attempts > limits.retries:
                 fail(tx, replace(current, attempts=attempts), failure, at)
                 return
             until = at + timedelta(seconds=wait_before(attempts, limits, failure.retry_after))
-            reason = _shown(current, waiting_reason(failure, until))
-            tx.jobs.update(replace(current, attempts=attempts, next_try_at=until, reason=reason, updated_at=at))
+            reason = waiting_reason(failure, until)
+            put_off(tx, replace(current, attempts=attempts, next_try_at=until, reason=reason, updated_at=at), reason)
 
         await self.store.write(work)
 

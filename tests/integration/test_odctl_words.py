@@ -133,11 +133,37 @@ async def test_probe_reads_stdin_and_looks_at_several_at_once(odctl: Shell, cont
 
 
 async def test_each_key_of_a_removal_has_its_own_answer(odctl: Shell, control: FakeControl) -> None:
-    answer = await odctl("cache", "rm", "a", "missing", "b")
-    assert (answer.code, [line.split()[1] for line in answer.out.splitlines()]) == (6, ["a", "b"])
+    answer = await odctl("cache", "rm", "x", "missing", "y")
+    assert (answer.code, [line.split()[1] for line in answer.out.splitlines()]) == (6, ["x", "y"])
     assert "missing" in answer.err
     control.refuse["remove_cache"] = (Status.ABORTED, common.Error(code="CONFLICT", message="it is pinned"))
-    assert (await odctl("cache", "rm", "a", "b")).err == "odctl: a: it is pinned\nodctl: b: it is pinned\n"
+    assert (await odctl("cache", "rm", "x", "y")).err == "odctl: x: it is pinned\nodctl: y: it is pinned\n"
+
+
+async def test_a_key_can_be_shortened_and_a_job_stands_for_its_entry(odctl: Shell, control: FakeControl) -> None:
+    first, second = f"aria2:hash:{'a' * 40}", f"aria2:hash:ab{'b' * 38}"
+    control.cached = [first, second, "ytdlp:watch:1"]
+    control.jobs[1].cache_key = second
+    for given, meant in (("aria2:hash:aa", first), ("1", second), (first, first), ("ytdlp", "ytdlp:watch:1")):
+        assert (await odctl("cache", "show", given)).code == 0
+        assert control.asked("list_cache").key == meant
+        assert (await odctl("cache", "pin", given)).code == 0
+        assert control.asked("pin_cache").keys == [meant]
+        assert (await odctl("cache", "rm", given)).code == 0
+        assert control.asked("remove_cache").keys == [meant]
+    control.calls.clear()
+    for verb in ("show", "pin", "unpin", "rm"):
+        answer = await odctl("cache", verb, "aria2:hash:a")
+        assert (answer.code, answer.err.splitlines()) == (
+            2, ["odctl: 'aria2:hash:a' is the beginning of 2 keys", f"  {first}  {second}"]
+        )  # fmt: skip
+    control.jobs[2].cache_key = ""
+    assert "no cache entry for job 2" in (await odctl("cache", "rm", "2")).err
+    assert (await odctl("cache", "rm", "77")).code == 3
+    assert not {"pin_cache", "remove_cache"} & {name for name, _ in control.calls}
+    # a list that is read elsewhere, and the wide one, have keys whole
+    for answer in (await odctl("cache", "ls"), await odctl.at_a_terminal("cache", "ls", "-o", "wide")):
+        assert all(key in answer.out for key in control.cached)
 
 
 async def test_the_plan_of_a_cleanup_stands_above_its_question(odctl: Shell, control: FakeControl) -> None:

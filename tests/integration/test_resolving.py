@@ -10,7 +10,7 @@ import pytest
 
 from oddaemon.domain.cache import url_key
 from oddaemon.domain.errors import EngineFailed
-from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode
+from oddaemon.domain.failure import Failure, FailureCode, Reason, ReasonCode, Retry
 from oddaemon.domain.job import Hold, JobState
 from oddaemon.domain.source import Source
 from oddaemon.domain.types import Bytes, EngineName
@@ -135,3 +135,21 @@ async def test_what_its_origin_says_is_too_large_is_not_begun(
         assert job.error is not None
         assert job.error.code is FailureCode.TOO_LARGE
         assert await home.replicas() == []
+
+
+async def test_each_look_that_failed_and_the_wait_after_it_are_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = Failure(code=FailureCode.ORIGIN_ERROR, message="the origin answers 500", retry=Retry.PASSING)
+
+    async def look(*_: object) -> Sniffed:
+        raise EngineFailed(failure.message, failure=failure)
+
+    monkeypatch.setattr(NodeAgent, "sniff", look)
+    async with house(tmp_path, retries=2) as home:
+        await home.until_state(await home.add(URL, engine=""), JobState.FAILED)
+        told = [event for event in home.events if event.type.startswith("job.")]
+        assert [event.type for event in told] == ["job.created", "job.queued", "job.queued", "job.failed"]
+        for event in told[1:3]:
+            assert event.data["reason"] == ReasonCode.RETRY
+            assert str(event.data["message"]).startswith("the origin answers 500; next try ")

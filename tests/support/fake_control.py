@@ -60,6 +60,8 @@ class FakeControl(pb.ControlServiceBase):
         self.events_sent: list[pb.EventsResponse] = []
         self.trailer: common.Error | None = None
         self.hang = False
+        self.cached = ["aria2:hash:" + "a" * 40]
+        """Keys."""
         self.follows = False
         """Events and log go on for whoever follows them, with nothing new."""
         self.probed: list[common.File] = []
@@ -268,7 +270,8 @@ class FakeControl(pb.ControlServiceBase):
 
     async def list_cache(self, message: pb.ListCacheRequest) -> pb.ListCacheResponse:
         self.note("list_cache", message)
-        return pb.ListCacheResponse(entries=[entry()], total=1)
+        found = [entry(key=key) for key in self.cached if message.key in ("", key)]
+        return pb.ListCacheResponse(entries=found or [entry()], total=len(found) or 1)
 
     async def pin_cache(self, message: pb.PinCacheRequest) -> pb.ListCacheResponse:
         self.note("pin_cache", message)

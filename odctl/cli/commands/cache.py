@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec.structs import replace
+from msgspec import structs
 
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
+from odctl.cli.filters import quoted
 from odctl.cli.output import Column, check_fields
 from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Failure
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
 COLUMNS = (
-    Column(title="KEY", show=lambda e: e["key"] if len(e["key"]) <= 56 else e["key"][:55] + "…", flexible=True),
+    Column(title="KEY", show=lambda e: e["key"], flexible=True),
     Column(title="SIZE", show=lambda e: size(e["size"]), right=True),
     Column(title="HITS", show=lambda e: e["hits"], right=True),
     Column(title="USED", show=lambda e: moment(e["last_used_at"])),
@@ -29,12 +31,17 @@ COLUMNS = (
     Column(title="WHERE", show=lambda e: ",".join(f"{r['node']}:{r['state']}" for r in e["replicas"]), wide=True),
     Column(title="NAME", show=lambda e: e["name"], flexible=True),
 )
+WIDE = (replace(COLUMNS[0], flexible=False), *COLUMNS[1:])
+"""With keys whole."""
 FIELDS = (
     "key", "jobs", "name", "engine", "replicas", "size", "hits", "last_used_at", "pinned", "users", "generation",
     "current", "created_at", "files", "private",
 )  # fmt: skip
 PLAN_FIELDS = ("plan", "freed_bytes", "applied")
-KeysArg = Annotated[list[str], typer.Argument(metavar="KEY", help="As odctl cache ls -q prints them.")]
+KEY_HELP = "The first part of a key that no other has, or the number of a job: its entry."
+MOST_NAMED = 5
+"""Keys that a complaint names."""
+KeysArg = Annotated[list[str], typer.Argument(metavar="KEY", help=KEY_HELP)]
 DryOpt = Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")]
 
 
@@ -48,20 +55,22 @@ def ls(
     """List cached contents."""
     run = invocation(ctx)
     found = run.call(lambda client: client.cache.entries(where=" ".join(filters or []), sort=sort))
-    run.output.records(found, COLUMNS, known=FIELDS, ids="key")
+    columns = WIDE if run.output.format == "wide" else COLUMNS
+    run.output.records(found, columns, known=FIELDS, ids="key")
     if run.output.format in ("table", "wide"):
         run.output.note(f"{_count(len(found))}, {size(sum(entry['size'] or 0 for entry in found))}")
 
 
-def show(ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help="Of one entry.")]) -> None:
+def show(ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", help=KEY_HELP)]) -> None:
     """One entry: where it lies, who needs it, how often it was used."""
     run = invocation(ctx)
-    found = run.call(lambda client: client.cache.entries(key=key))
+
+    async def look(client: DaemonClient) -> list[dict[str, Any]]:
+        return await client.cache.entries(key=await _meant(client, key))
+
+    found = run.call(look)
     if not found:
-        raise OdctlError(
-            f"there is no cache entry {clean(key)}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND,
-            hint="odctl cache ls shows them",
-        )  # fmt: skip
+        raise _none(key)
     # generations share a key: the one that the next job gets, and that `pin` keeps
     entry = next((item for item in found if item["current"]), found[0])
     if run.output.structured:
@@ -73,6 +82,42 @@ def show(ctx: typer.Context, key: Annotated[str, typer.Argument(metavar="KEY", h
     for name, value in _facts(entry):
         if value:
             run.output.line(f"{name:<10} {clean(value)}")
+
+
+async def _meant(client: DaemonClient, word: str) -> str:
+    """The key that a word of the command line stands for; the word itself where it is the beginning of none, and the
+    daemon says so. Raises OdctlError for one that stands for several, and for a job without an entry."""
+    if word.isascii() and word.isdigit():
+        return await _of_job(client, word)
+    found = await client.cache.entries(where=f"key~{quoted(word)}")
+    keys = list(dict.fromkeys(entry["key"] for entry in found if entry["key"].startswith(word)))
+    if word in keys or not keys:
+        return word
+    if len(keys) == 1:
+        return str(keys[0])
+    more = "" if len(keys) <= MOST_NAMED else f" and {len(keys) - MOST_NAMED} more"
+    raise UsageError(
+        f"'{clean(word)}' is the beginning of {len(keys)} keys", hint="  ".join(map(clean, keys[:MOST_NAMED])) + more
+    )
+
+
+async def _of_job(client: DaemonClient, number: str) -> str:
+    from odctl.cli.context import as_error
+    from odctl.client.models import Selection
+
+    (detail,) = await client.get_jobs(Selection(ids=(number,)))
+    if detail.failure is not None:
+        raise as_error(detail.failure)
+    if detail.job is None or not detail.job.cache_key:
+        raise _none(f"for job {number}")
+    return detail.job.cache_key
+
+
+def _none(what: str) -> OdctlError:
+    return OdctlError(
+        f"there is no cache entry {clean(what)}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND,
+        hint="odctl cache ls shows them",
+    )  # fmt: skip
 
 
 def _facts(entry: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -104,7 +149,12 @@ def unpin(ctx: typer.Context, keys: KeysArg) -> None:
 
 def _pin(run: Invocation, keys: Sequence[str], *, unpin: bool) -> None:
     check_fields(run.output.fields, FIELDS)
-    found = run.call(lambda client: client.cache.pin(keys, unpin=unpin))
+
+    async def work(client: DaemonClient) -> list[dict[str, Any]]:
+        meant = [await _meant(client, key) for key in keys]
+        return await client.cache.pin(meant, unpin=unpin)
+
+    found = run.call(work)
     if run.output.structured or run.output.quiet:
         run.output.records(found, COLUMNS, known=FIELDS, ids="key")
         return
@@ -118,7 +168,8 @@ def rm(ctx: typer.Context, keys: KeysArg, dry_run: DryOpt = False) -> None:
     check_fields(run.output.fields, ("key", "freed_bytes"))
 
     async def work(client: DaemonClient) -> list[dict[str, Any]]:
-        return [await _remove(client, key, dry_run) for key in dict.fromkeys(keys)]
+        meant = [await _meant(client, key) for key in keys]
+        return [await _remove(client, key, dry_run) for key in dict.fromkeys(meant)]
 
     parts = run.call(work)
     result = {
@@ -207,6 +258,7 @@ def _failures(run: Invocation, result: dict[str, Any]) -> int:
     items = result["items"]
     failed = [(item["entry"]["key"] if item["entry"] else "", item["failure"]) for item in items if item["failure"]]
     named = [
-        (key, told if key in told.message else replace(told, message=f"{key}: {told.message}")) for key, told in failed
+        (key, told if key in told.message else structs.replace(told, message=f"{key}: {told.message}"))
+        for key, told in failed
     ]
     return run.report(named, len(items))
