@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import json
 import locale
 import os
 import platform
+import shlex
 import shutil
 import socket
 import stat
@@ -39,6 +41,8 @@ JS_RUNTIMES = ("deno", "node", "bun", "qjs")
 SSH_PATH = (Path("/usr/local/bin"), Path("/usr/bin"), Path("/bin"), Path("/opt/opendebrid/bin"))
 """Where a command of an ssh session is looked for, besides ~/.local/bin."""
 ASK_SECONDS = 5.0
+SETTINGS_SECONDS = 20.0
+"""As long as oddaemon may take to read its settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,46 @@ def of_the_client(choice: Choice) -> list[Check]:
 
 def of_what_a_daemon_needs() -> list[Check]:
     """For a machine whose daemon does not run: what would be in its way."""
-    return [*programs(), disk(), ports(PORTS)]
+    seen, would = settings()
+    return [seen, *programs(), disk(would.folder), ports(would.ports)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Would:
+    """Where a daemon would keep what it downloads, and listen: each port with its setting."""
+
+    folder: Path
+    ports: Mapping[int, str]
+
+
+def settings() -> tuple[Check, Would]:
+    """What a daemon that `daemon start` began here would go by: the program itself says so."""
+    name, usual = "settings", Would(folder=data_dir(), ports=PORTS)
+    command = [sys.executable, "-m", "oddaemon", "config", "show", "--json"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SETTINGS_SECONDS, check=False, cwd="/",
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode:
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            detail = " ".join(lines[:2]).removeprefix("oddaemon: ") or f"oddaemon ended with {done.returncode}"
+            hint = "see all of it: oddaemon config check; disk and ports below are those of a daemon without settings"
+            return Check(check=name, status="fail", detail=detail, hint=hint), usual
+        found = json.loads(done.stdout)
+        told = {key: str(item["value"] or "") for key, item in found.items()}
+        places = {item["place"].rpartition(":")[0] for item in found.values() if item["source"] == "file"}
+        folder = told.get("storage.local.base_path") or told["node.download_dir"] or told["paths.data_dir"]
+        taken = {int(told[key]): key for key in PORTS.values() if told[key]}
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError, AttributeError) as error:
+        detail = f"oddaemon does not tell its settings: {type(error).__name__}"
+        hint = "disk and ports below are those of a daemon without settings"
+        return Check(check=name, status="warn", detail=detail, hint=hint), usual
+    changed = sum(item["source"] != "default" for item in found.values())
+    detail = f"{changed} of {len(found)} are not the defaults" + "".join(f", {place}" for place in sorted(places))
+    return Check(check=name, status="ok", detail=detail), Would(
+        folder=Path(folder) if folder else usual.folder, ports=taken
+    )
 
 
 def runtime_dir(choice: Choice) -> Check:
@@ -172,7 +215,8 @@ def ssh_path() -> Check:
 
     return Check(
         check=name, status="warn", detail="an ssh session to this machine would not find odctl",
-        fix=f"ln -s {program} {own}", mend=link,
+        fix=shlex.join(["mkdir", "-p", str(own.parent)]) + " && " + shlex.join(["ln", "-s", str(program), str(own)]),
+        mend=link,
     )  # fmt: skip
 
 
@@ -247,8 +291,7 @@ def _yt_dlp() -> Check:
         return Check(check="yt-dlp", status="fail", detail="not installed: no media pages", fix=fix)
 
 
-def disk() -> Check:
-    folder = data_dir()
+def disk(folder: Path) -> Check:
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
     try:
         usage = shutil.disk_usage(there)
@@ -264,6 +307,8 @@ def disk() -> Check:
 def ports(wanted: Mapping[int, str]) -> Check:
     """`wanted`: each with the setting that chooses another."""
     taken = {port: why for port in wanted if (why := _why_not(port))}
+    if not wanted:
+        return Check(check="ports", status="ok", detail="the system chooses them")
     if not taken:
         return Check(check="ports", status="ok", detail=", ".join(f"127.0.0.1:{port}" for port in wanted) + " are free")
     detail = ", ".join(f"127.0.0.1:{port} {why}" for port, why in taken.items())

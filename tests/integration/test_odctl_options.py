@@ -7,6 +7,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from socket import create_server
 
 import pytest
 from odproto.gen.opendebrid.common import v1 as common
@@ -123,6 +124,22 @@ async def test_doctor_without_a_daemon_looks_for_what_one_needs(odctl: Shell, tm
         assert found["aria2c"]["status"] == status
         assert {"groups", "linger", "ssh path", "yt-dlp", "ffmpeg", "JavaScript for yt-dlp"} <= set(found)
         assert {"disk", "ports"} <= set(found)
+
+
+async def test_doctor_without_a_daemon_goes_by_the_settings_that_it_would_have(odctl: Shell, tmp_path: Path) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = tmp_path / "od.toml"
+        config.write_text(f'[node]\nfile_server_port = {port}\n[server]\nport = 0\n')
+        answer = await odctl("doctor", "--json", OD_CONFIG_PATH=str(config), OD_PATHS_DATA_DIR=str(tmp_path / "bytes"))
+    found = {check["check"]: check for check in answer.json}
+    assert str(config) in found["settings"]["detail"]
+    assert found["disk"]["detail"].endswith(f" free at {tmp_path / 'bytes'}")
+    assert found["ports"]["detail"] == f"127.0.0.1:{port} is taken by another program"
+    answer = await odctl("doctor", "--json", OD_CONFIG_PATH="/nonexistent.toml")
+    found = {check["check"]: check for check in answer.json}
+    assert (found["settings"]["status"], "/nonexistent.toml" in found["settings"]["detail"]) == ("fail", True)
+    assert "without settings" in found["settings"]["hint"]
 
 
 async def test_doctor_mends_what_is_safe(odctl: Shell, control: FakeControl) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -77,6 +78,12 @@ def test_the_program_is_linked_for_ssh_sessions(monkeypatch: pytest.MonkeyPatch,
     found = checks.ssh_path()
     assert found.status == "warn"
     assert found.mend is not None
+    link = tmp_path / ".local" / "bin" / "odctl"
+    # what is to be pasted works as `--fix` does
+    subprocess.run(["sh", "-c", found.fix or "false"], check=True)
+    assert os.readlink(link) == str(program)
+    link.unlink()
+    link.parent.rmdir()
     found.mend()
-    assert os.readlink(tmp_path / ".local" / "bin" / "odctl") == str(program)
+    assert os.readlink(link) == str(program)
     assert checks.ssh_path().status == "ok"
