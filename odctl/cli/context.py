@@ -104,11 +104,9 @@ class Invocation:
     def report(self, failures: Sequence[tuple[str, Failure]], total: int) -> int:
         """Tells of a batch's failures on stderr; the exit code: 0, that of the failures if all members failed alike,
         else 6. `failures` holds what each was asked as."""
-        codes = set()
-        for name, told in failures:
-            error = as_error(told, name)
-            codes.add(error.exit_code)
-            self.output.error(error)
+        errors = [as_error(told, name) for name, told in failures]
+        codes = {error.exit_code for error in errors}
+        self.output.errors(errors)
         if not failures:
             return ExitCode.OK
         return codes.pop() if len(failures) >= total and len(codes) == 1 else ExitCode.PARTIAL

@@ -22,6 +22,8 @@ CLEAR = "\x1b[H\x1b[2J"
 """Empties a terminal: for a list that is drawn again."""
 LEAST = 8
 """Columns of a terminal that a flexible column keeps."""
+MOST_ERRORS = 5
+"""Of many things at once that people are told of."""
 AS_IT_IS = -1
 """The width of a column that is neither padded nor cut."""
 _JSON_UNSAFE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -95,6 +97,14 @@ class Output:
         else:
             self.err.writelines(f"{line}\n" for line in _told(error))
         self.err.flush()
+
+    def errors(self, errors: Sequence[OdctlError]) -> None:
+        """Those of many things: people are told of the first ones and how many more there are, programs of all."""
+        told = errors if self.is_json or len(errors) <= MOST_ERRORS + 1 else errors[:MOST_ERRORS]
+        for error in told:
+            self.error(error)
+        if more := len(errors) - len(told):
+            self.note(f"odctl: and {more:,} more failed; --json tells of each", always=True)
 
     def value(self, record: Mapping[str, Any]) -> None:
         """One object as its fields: JSON, unless another format was asked for. It may hold models and datetimes."""

@@ -21,7 +21,7 @@ from odctl.client.credentials import Credential, Keyring
 from odctl.client.endpoints import Choice, find_socket
 from odctl.client.errors import REFUSED, OdctlError
 from odctl.client.files import Files
-from odctl.client.models import Delta, Detail, Event, Hello, Job, Outcome, Selection
+from odctl.client.models import Delta, Detail, Event, Failure, Hello, Job, Outcome, Selection
 from odctl.client.pages import Memory
 from odctl.client.protocol import Message, wire
 from odctl.client.upkeep import Upkeep
@@ -156,12 +156,27 @@ class DaemonClient:
     # Jobs
 
     async def add(self, items: Sequence[Mapping[str, Any]], *, dry_run: bool = False) -> list[Outcome]:
-        """`items` hold the fields of AddItem; at most 200 go into one request. In their order."""
+        """`items` hold the fields of AddItem; at most 200 go into one request. In their order. When a request fails
+        after others were answered, no more are made: its items and those that were not sent come with why."""
         found: list[Outcome] = []
         for batch in _batches(items):
             request = wire.AddJobsRequest(items=[wire.AddItem(**item) for item in batch], dry_run=dry_run)
-            answer: wire.AddJobsResponse = await self._ask(self._control, "add_jobs", request)
-            found += [convert.outcome(result) for result in answer.results]
+            try:
+                answer: wire.AddJobsResponse = await self._ask(self._control, "add_jobs", request)
+            except OdctlError as error:
+                if not found:
+                    raise
+                unclear = "" if error.exit_code == REFUSED or dry_run else "; whether this one was added is not known"
+                left = len(items) - len(found) - len(batch)
+                return [
+                    *found,
+                    *[_not_added(f"{error.message}{unclear}", error)] * len(batch),
+                    *[_not_added(f"not sent: {error.message}", error)] * left,
+                ]
+            # whatever the daemon says, each answer is its own item's
+            answers = [convert.outcome(result) for result in answer.results[: len(batch)]]
+            missing = _not_added("the daemon did not say what became of it", None)
+            found += answers + [missing] * (len(batch) - len(answers))
         return found
 
     async def probe(
@@ -341,6 +356,11 @@ class DaemonClient:
 
 def _selector(which: Selection) -> wire.JobSelector:
     return wire.JobSelector(ids=list(which.ids), filter=which.filter, all=which.all)
+
+
+def _not_added(message: str, error: OdctlError | None) -> Outcome:
+    code, hint = (convert.UNKNOWN, "") if error is None else (error.code, error.hint)
+    return Outcome(id="", job=None, failure=Failure(code=code, message=message, hint=hint, details={}))
 
 
 def _batches(items: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:

@@ -21,6 +21,7 @@ from odctl.dashboard.probing import AT_ONCE, Line, Probes, lines_of
 from oddaemon.domain.job import Hold, JobState
 from tests.support.control import Desk, desk
 from tests.support.dashboard import dashboard, text, until_state
+from tests.support.fake_control import FakeDaemon
 from tests.support.hostile import HOSTILE
 from tests.support.wait import until
 
@@ -192,3 +193,21 @@ async def test_few_are_looked_at_at_once_each_once_and_none_whose_line_has_gone(
 
 def test_lines_without_sources_are_none() -> None:
     assert lines_of("# no\n\n  a \nb\na\n") == ["a", "b"]
+
+
+async def test_what_was_added_before_the_daemon_went_away_is_not_sent_again(tmp_path: Path) -> None:
+    path = tmp_path / "c.sock"
+    async with FakeDaemon(path) as control, dashboard(path) as (app, pilot):
+        control.most_adds = 1
+        screen = await opened(app, pilot)
+        lines = [f"http://h/{number}" for number in range(250)]
+        written(screen, "\n".join(lines))
+        await pilot.press("f2")
+        await until(lambda: len(control.adds) == 2)
+        await until(lambda: screen.query_one(Sources).text == "\n".join(lines[200:]) + "\n")
+        await until(lambda: any("added 200" in note.message for note in app._notifications))
+        control.most_adds = 0
+        control.trailer = None
+        await pilot.press("f2")
+        await until(lambda: not isinstance(app.screen, Add))
+    assert [item.source for item in control.adds[2].items] == lines[200:]

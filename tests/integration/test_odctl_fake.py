@@ -219,6 +219,35 @@ async def test_a_daemon_that_hangs_meets_the_deadline(odctl: Shell, control: Fak
     assert (await odctl("ls", "--timeout", "300ms")).code == 8
 
 
+async def test_what_was_added_before_the_daemon_went_away_is_told(odctl: Shell, control: FakeControl) -> None:
+    control.most_adds = 2
+    lines = [f"http://h/{number}" for number in range(500)]
+    batch = "\n".join(["file:///etc/passwd", *lines]).encode()
+    answer = await odctl("add", "-", "--json", stdin=batch)
+    assert answer.code == 6
+    told = answer.json
+    assert [one["input"] for one in told] == ["file:///etc/passwd", *lines]
+    assert [one["ok"] for one in told] == [False] + [True] * 400 + [False] * 100
+    assert [one["job"]["name"] for one in told if one["ok"]] == lines[:400]
+    assert "whether this one was added is not known" in told[450]["error"]["message"]
+    assert told[450]["error"]["exit"] == 5
+
+    control.most_adds, sent = 4, len(control.adds)
+    answer = await odctl("add", "-", "-q", stdin="\n".join([*lines, *lines]).encode())
+    assert (answer.code, len(answer.out.splitlines()), len(control.adds) - sent) == (6, 200, 2)
+    assert len(answer.err.splitlines()) <= 3 * 6
+    assert "and 795 more failed" in answer.err
+
+
+async def test_no_more_is_said_of_many_failures_than_can_be_read(odctl: Shell, control: FakeControl) -> None:
+    unknown = [str(number) for number in range(1000, 2000)]
+    answer = await odctl("pause", "1", *unknown)
+    assert (answer.code, answer.out) == (6, "paused 1  job 1\n")
+    assert len(answer.err.splitlines()) <= 3 * 6
+    assert "and 995 more failed" in answer.err
+    assert len((await odctl("pause", *unknown, "--json")).errors) == 1000
+
+
 async def test_batches_partly_failed(odctl: Shell, control: FakeControl) -> None:
     some = await odctl("rm", "1", "99", "--json")
     assert (some.code, some.json) == (6, [{"id": 1, "freed_bytes": 1000}])

@@ -68,6 +68,8 @@ class FakeControl(pb.ControlServiceBase):
         self.nodes = [node("nas")]
         self.clock: datetime.datetime | None = None
         self.add_seconds = 0.0
+        self.most_adds = 0
+        """Requests of add that are answered before the daemon is draining; 0: all of them."""
         self.bearers: list[str | None] = []
         """The credential that each call came with."""
         self.accounts = FakeAccounts(self)
@@ -107,6 +109,9 @@ class FakeControl(pb.ControlServiceBase):
     async def add_jobs(self, message: pb.AddJobsRequest) -> pb.AddJobsResponse:
         self.note("add_jobs", message)
         self.adds.append(message)
+        if self.most_adds and len(self.adds) > self.most_adds:
+            self.trailer = common.Error(code="DRAINING", message="this daemon is being stopped")
+            raise GRPCError(Status.UNAVAILABLE, self.trailer.message)
         await asyncio.sleep(self.add_seconds)
         results = []
         for item in message.items:

@@ -234,7 +234,7 @@ def errors(run: Invocation, results: Sequence[object]) -> int:
         given = error.details.get("input")
         if given and len(results) > 1 and not run.output.is_json:
             error.message = f"{clean(str(given)[:100])}: {error.message}"
-        run.output.error(error)
+    run.output.errors(failed)
     if not failed:
         return ExitCode.OK
     codes = {int(error.exit_code) for error in failed}

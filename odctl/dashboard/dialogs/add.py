@@ -260,10 +260,15 @@ class Add(Dialog[tuple[Job, ...]]):
                 self.added.append(outcome.job)
         if not self.is_mounted:
             return
-        if not self.errors:
+        # what was written meanwhile stays, too
+        accepted = {text for text, outcome in outcomes if outcome.job is not None}
+        left = [text for text in self._lines() if text not in accepted]
+        if not left:
             self.dismiss(tuple(self.added))
             return
-        self.query_one(Sources).text = "\n".join(self.errors) + "\n"
+        if accepted:
+            self.dashboard.say(f"added {len(accepted)}; what was not stays here", severity="warning")
+        self.query_one(Sources).text = "\n".join(left) + "\n"
         self._look()
 
     def action_leave(self) -> None:
