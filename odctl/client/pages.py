@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 from msgspec import Struct
 
@@ -10,6 +11,8 @@ from odctl.client import convert
 from odctl.client.models import Delta, Job
 from odctl.client.protocol import common, wire
 
+MOST_KNOWN = 1000
+"""Jobs that a daemon lets a watcher say it knows; of more it tells those again."""
 OVER = frozenset({common.JobState.COMPLETED, common.JobState.FAILED, common.JobState.CANCELLED})
 
 
@@ -65,12 +68,13 @@ class Page:
         )
 
     def settled(self) -> dict[int, int]:
-        """Revisions by number of the jobs of which nothing changes without a new one."""
-        return {
-            number: message.rev
+        """Revisions by number of the jobs of which nothing changes without a new one: the first MOST_KNOWN."""
+        found = (
+            (number, message.rev)
             for number, message in self.messages.items()
             if message.state in OVER and not message.rate_up and message.peers is None and message.seeders is None
-        }
+        )
+        return dict(islice(found, MOST_KNOWN))
 
     def _patch(self, patch: wire.JobPatch) -> None:
         message = self.messages.setdefault(patch.id, common.Job(id=patch.id))
