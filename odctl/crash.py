@@ -14,11 +14,17 @@ SECRETS = (
     re.compile(r"\bod[a-z]_[0-9A-Za-z_-]{16,}"),
     re.compile(r"\beyJ[0-9A-Za-z_-]+(?:\.[0-9A-Za-z_-]+)*"),
     re.compile(r"(?<=/d/)[^\s'\"]+"),
-    re.compile(r"(?<=://)[^\s/@'\"]+(?=@)"),
+    # a password may hold slashes, blanks and @
+    re.compile(r"(?<=://)[^'\"\n]*(?=@)"),
     re.compile(r"(?<=\?)[^\s'\"]+"),
     re.compile(r"(?i)(?<=bearer )\S+"),
+    re.compile(r"(?i)(?<=basic )\S+"),
+    re.compile(r"(?i)(?:(?<=password=)|(?<=password )|(?<=token=)|(?<=cookie: ))\S+"),
+    # as trackers have it, between the address and the word announce
+    re.compile(r"(?<=/)[0-9A-Za-z]{16,}(?=/)"),
 )
-"""API keys and invitations, tokens of a login, signed links, names and passwords in addresses, what a URL asks for."""
+"""API keys and invitations, tokens of a login, signed links, names and passwords in addresses, what a URL asks for,
+headers, passkeys."""
 
 
 def masked(text: str) -> str:

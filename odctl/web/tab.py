@@ -109,7 +109,7 @@ class Tab:
                 await self._send_meta(type=kind)
             elif kind == "ping":
                 await self._socket.send_json(["pong", what])
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return
 
     async def _send_meta(self, **meta: object) -> None:

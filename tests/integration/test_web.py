@@ -176,7 +176,10 @@ async def test_a_tab_is_a_dashboard_that_ends_with_it(served: Desk) -> None:
                 (pid,) = [pid for pid in family(os.getpid()) if "odctl.web.inside" in command(pid)]
                 shown = command(pid)
                 assert str(served.path) not in shown
-                for broken in ("", "x", "[]", '["resize"]', '["resize", {"width": "a"}]', "[1, 2]", '["stdin"]', "{}"):
+                for broken in (
+                    "", "x", "[]", '["resize"]', '["resize", {"width": "a"}]', "[1, 2]", '["stdin"]', "{}",
+                    '["resize", {"width": 1e999, "height": 1e999}]', "[" * 100_000,
+                ):
                     await socket.send_str(broken)
                 await screen.type(" ")
                 await screen.until("1 marked")
