@@ -14,6 +14,7 @@ from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.events import RecvTrailingMetadata, listen
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from grpclib.protocol import H2Protocol
 from odproto.error_codes import ERROR_METADATA_KEY
 
 from odctl.client import convert
@@ -28,9 +29,19 @@ T = TypeVar("T")
 _error: ContextVar[bytes | None] = ContextVar("od_error", default=None)
 
 
+class _Channel(Channel):
+    """Knows that a connection may be gone as soon as it is made: grpclib fails on what it closed already then."""
+
+    async def __connect__(self) -> H2Protocol:
+        protocol = await super().__connect__()
+        if not self._connected:
+            raise ConnectionResetError
+        return protocol
+
+
 def open_channel(path: Path) -> Channel:
     """Connects with the first call. A frozen daemon is noticed by the keepalive, which grpclib's client leaves off."""
-    channel = Channel(
+    channel = _Channel(
         path=str(path),
         config=Configuration(
             _keepalive_time=KEEPALIVE_SECONDS,

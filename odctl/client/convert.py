@@ -29,6 +29,7 @@ from odctl.client.protocol import common, wire
 
 UNKNOWN = "UNKNOWN"
 """The code of an error that came without one."""
+MOST = 1e10
 _STATES = {
     common.JobState.QUEUED: "queued",
     common.JobState.ACTIVE: "active",
@@ -37,6 +38,16 @@ _STATES = {
     common.JobState.CANCELLED: "cancelled",
 }
 _HOLDS = {common.Hold.USER: "user", common.Hold.DISK: "disk"}
+
+
+def figure(value: float | None) -> float | None:
+    """A measured figure; None for what can be none, as NaN, infinity and millennia of seconds."""
+    return value if value is not None and 0 <= value <= MOST else None
+
+
+def part(value: float) -> float:
+    """From 0 to 1; 0 for NaN."""
+    return min(max(value, 0.0), 1.0) if value == value else 0.0
 
 
 def job(message: common.Job) -> Job:
@@ -56,12 +67,12 @@ def job(message: common.Job) -> Job:
         engine=message.engine or None,
         node=message.node or None,
         user=message.user,
-        progress=message.progress,
+        progress=part(message.progress),
         size=message.size,
         done=message.done,
         rate_down=message.rate_down,
         rate_up=message.rate_up,
-        eta_s=message.eta_s,
+        eta_s=figure(message.eta_s),
         seeders=message.seeders,
         peers=message.peers,
         files_total=message.files_total,
@@ -100,7 +111,7 @@ def file(message: common.File) -> File:
         path=message.path,
         size=message.size,
         done=message.done,
-        progress=message.progress,
+        progress=part(message.progress),
         selected=message.selected,
         priority=message.priority,
         content_type=message.content_type or None,
@@ -177,7 +188,7 @@ def detail(message: wire.JobDetail) -> Detail:
             {
                 "address": peer.address,
                 "client": peer.client,
-                "progress": peer.progress,
+                "progress": part(peer.progress),
                 "rate_down": peer.rate_down,
                 "rate_up": peer.rate_up,
                 "seeder": peer.seeder,
@@ -333,7 +344,7 @@ def node(message: common.Node) -> dict[str, Any]:
         "jobs_active": message.jobs_active,
         "rate_down": message.rate_down,
         "rate_up": message.rate_up,
-        "heartbeat_age_s": message.heartbeat_age_s,
+        "heartbeat_age_s": figure(message.heartbeat_age_s),
         "labels": dict(message.labels),
         "storage_missing": message.storage_missing,
     }

@@ -137,7 +137,7 @@ class DaemonClient:
             "server": {
                 "version": answer.version,
                 "api": f"{hello.api_major}.{hello.api_minor}" if hello else None,
-                "uptime_s": answer.uptime_s,
+                "uptime_s": convert.figure(answer.uptime_s) or 0.0,
                 "endpoint": self.endpoint,
                 "role": answer.role,
                 "pid": answer.pid or None,
@@ -207,7 +207,7 @@ class DaemonClient:
                     "audio_codec": item.audio_codec or None,
                     "width": item.width,
                     "height": item.height,
-                    "bitrate_kbps": item.bitrate_kbps,
+                    "bitrate_kbps": convert.figure(item.bitrate_kbps),
                 }
                 for item in answer.formats
             ],

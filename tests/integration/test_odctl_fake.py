@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 import sys
 from pathlib import Path
@@ -35,6 +36,44 @@ async def test_a_stale_socket_is_told_from_a_missing_one(odctl: Shell) -> None:
     answer = await odctl("ls")
     assert answer.code == 5
     assert "exists but nobody is listening (daemon crashed?)" in answer.err
+
+
+async def test_a_socket_that_hangs_up_at_once_is_no_daemon(odctl: Shell) -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_unix_server(hang_up, odctl.folder / "c.sock"):
+        answer = await odctl("ls")
+        looked = await odctl("doctor", "--json")
+    assert answer.code == 5
+    assert answer.err.startswith("odctl: the connection to the daemon was lost\n")
+    assert looked.code == 9
+    (found,) = [check for check in looked.json if check["check"] == "daemon"]
+    assert (found["status"], "does not answer" in found["detail"]) == ("fail", True)
+
+
+async def test_a_frozen_daemon_fails_the_doctor(odctl: Shell) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            pass
+        writer.close()
+
+    async with await asyncio.start_unix_server(silent, odctl.folder / "c.sock"):
+        looked = await odctl("doctor", "--json", "--timeout", "1s")
+        assert looked.code == 9
+        assert [check["status"] for check in looked.json if check["check"] == "daemon"] == ["fail"]
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e300])
+async def test_what_is_no_number_is_not_known(odctl: Shell, control: FakeControl, number: float) -> None:
+    control.jobs[1] = job(1, eta_s=number, progress=number)
+    control.nodes[0].heartbeat_age_s = number
+    for line in ("ls", "show 1", "ls -o wide", "nodes ls", "status"):
+        answer = await odctl(*line.split())
+        assert answer.code == 0, answer.err
+    (told,) = (await odctl("show", "1", "--json")).json
+    assert told["eta_s"] is None
+    assert 0 <= told["progress"] <= 1
 
 
 async def test_jobs_have_exactly_the_documented_fields(odctl: Shell, control: FakeControl) -> None:

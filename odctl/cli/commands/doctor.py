@@ -16,7 +16,7 @@ from odctl.cli.checks import Check, of_the_client, of_what_a_daemon_needs
 from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import raw_column
-from odctl.client.errors import OdctlError, Unreachable
+from odctl.client.errors import ConnectionLost, OdctlError, Unreachable
 from odctl.text import clean
 
 if TYPE_CHECKING:
@@ -89,11 +89,13 @@ def daemon_checks(run: Invocation) -> Sequence[Check]:
         hello, ahead, files_url = run.call(_first_look)
     except OdctlError as error:
         # the socket that is missing or closed to this user has a line of its own
-        unreachable = isinstance(error, Unreachable) or error.exit_code == ExitCode.UNREACHABLE
-        first = Check(
-            check="daemon", status="skip" if unreachable else "fail", detail=error.message, hint=error.hint or None
-        )
-        return [first, *(of_what_a_daemon_needs() if unreachable else ())]
+        if isinstance(error, Unreachable):
+            skipped = Check(check="daemon", status="skip", detail=error.message, hint=error.hint or None)
+            return [skipped, *of_what_a_daemon_needs()]
+        hangs = isinstance(error, ConnectionLost) or error.exit_code == ExitCode.TIMEOUT
+        detail = f"it takes connections and does not answer: {error.message}" if hangs else error.message
+        hint = "its process may be stopped or hang: look at its log, start it again" if hangs else error.hint or None
+        return [Check(check="daemon", status="fail", detail=detail, hint=hint)]
     api = f"API {hello.api_major}.{hello.api_minor}"
     detail = f"oddaemon {hello.server_version}, {api}, you are {hello.user} ({hello.role})"
     differs = "client and daemon are of different versions" if hello.server_version != __version__ else None
