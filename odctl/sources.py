@@ -34,6 +34,8 @@ class Order(Struct, frozen=True, kw_only=True):
     """One source with what was asked for it: the fields of AddItem."""
 
     input: str
+    line: int = 0
+    """Of stdin; 0: it stood on the command line."""
     source: str = ""
     torrent: bytes = b""
     torrent_name: str = ""
@@ -49,6 +51,11 @@ class Order(Struct, frozen=True, kw_only=True):
     force: bool = False
     checksum: str = ""
     max_rate_down: int | None = None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where it came from, for the details of an error."""
+        return {"input": self.input[:500]} | ({"line": self.line} if self.line else {})
 
     def item(self) -> dict[str, Any]:
         return {
@@ -123,7 +130,8 @@ def read_batch(stream: BinaryIO, order: Order, *, nul: bool) -> list[Order | Odc
         if not text or text.startswith("#"):
             continue
         try:
-            found.append(_from_json(text, order) if text.startswith("{") else resolve(order, text))
+            here = replace(order, line=number)
+            found.append(_from_json(text, here) if text.startswith("{") else resolve(here, text))
         except OdctlError as error:
             error.details = {"input": text[:500], "line": number, **error.details}
             found.append(error)

@@ -39,7 +39,8 @@ def render() -> str:
 def usage(path: tuple[str, ...], command: dict[str, Any]) -> str:
     words = ["odctl", *path, *(["[OPTIONS]"] if command["options"] else [])]
     for argument in command["arguments"]:
-        word = (argument["metavar"] or argument["name"].upper()) + ("..." if argument["multiple"] else "")
+        word = argument["metavar"] or argument["name"].upper()
+        word += "..." if argument["multiple"] and "..." not in word else ""
         words.append(word if argument["required"] else f"[{word}]")
     return " ".join(words)
 

@@ -29,7 +29,7 @@ Examples:
   odctl ls                                   what is there
   odctl get @last                            fetch the files of the last add
   odctl link 128                             signed links to share
-  odctl help exit-codes                      also: filters, json, environment"""
+  odctl help exit-codes                      also: contexts, filters, json, environment"""
 
 
 class LazyCommands(Mapping[str, Any]):
@@ -152,7 +152,11 @@ def root_options(
         str | None, typer.Option("--timeout", metavar="DURATION", help="How long to wait for an answer, or to wait.")
     ] = None,
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Say where it is connected and how long calls took.")
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, show_default=False,
+            help="Say where it is connected and how long calls took.",
+        ),
     ] = 0,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
     version: Annotated[bool, typer.Option("--version", "-V", help="The client's version.")] = False,
@@ -282,7 +286,9 @@ def _usage(error: Any, line: Sequence[str]) -> int:
     context = getattr(error, "ctx", None)
     output = _output(line)
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None and not output.is_json:
-        sys.stderr.write(context.get_help() + "\n")
+        first = next(iter(context.command.commands))
+        path = context.command_path
+        sys.stderr.write(f"{context.get_help()}\n\nodctl: a command is missing, as in: {path} {first}\n")
         return ExitCode.USAGE
     message = str(error.format_message()).strip().splitlines()[0].rstrip(".")
     path = context.command_path if context is not None else "odctl"

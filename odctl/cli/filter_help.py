@@ -37,9 +37,13 @@ Fields of jobs
   < >        age created started completed   age is created; completed='' has not ended
 
 Words that are filters (in small letters; the word itself: 'big')
-  active, queued, paused, completed, failed, cancelled
-             state=…, as the column STATE shows it: queued leaves paused ones out
+  active     state=active
+  queued     state=queued: as the column STATE shows it, so without paused ones
+  paused     state=paused
+  completed  state=completed
   done       state=completed
+  failed     state=failed
+  cancelled  state=cancelled
   mine       user=@me
   stalled    quiet>0 | reason=stalled,no_seeds: gets no byte now, or gave its place up for that
   problems   state=failed | reason=no_space,storage_missing,engine_down,node_offline,no_node,stalled,files_missing

@@ -145,7 +145,7 @@ TREE: dict[str, Entry | Group] = {
     "doctor": Entry("doctor", "doctor", "Find out what is wrong."),
     "completion": Entry("completion", "completion", "Print a completion script: bash, zsh or fish."),
     "version": Entry("version", "version", "Versions of the client and of the daemon."),
-    "help": Entry("help", "help_", "Help on a command, or on filters, json, exit-codes, environment."),
+    "help": Entry("help", "help_", "Help on a command, or on contexts, filters, json, exit-codes, environment."),
 }
 
 ALIASES = {"list": "ls", "ps": "ls", "remove": "rm", "delete": "rm", "info": "probe"}

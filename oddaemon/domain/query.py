@@ -39,6 +39,8 @@ def parse_sort(text: str, fields: Collection[str] = JOB_SORT_FIELDS) -> tuple[So
         name = _short(name[1:].strip().lower() if descending else name.lower(), fields)
         if name not in fields:
             error: InvalidFilter = unknown_field(name, fields, position, "sort")
+            if _short(name.lstrip("+-"), fields) in fields:
+                error.hint = f"downwards is !, upwards nothing: '!{name.lstrip('+-')}'"
             error.tell(text)
             raise error
         if all(key.field != name for key in keys):

@@ -270,3 +270,24 @@ async def test_json_that_no_text_can_be_made_of_is_one_of_the_batch_that_failed(
     answer = await odctl("add", "-", "--json", stdin=b"\n".join(lines))
     assert (answer.code, [one["ok"] for one in answer.json]) == (6, [False, False, True, False])
     assert [one["details"]["line"] for one in answer.errors] == [1, 2, 4]
+
+
+async def test_small_mistakes_are_told_in_words_that_help(odctl: Shell, control: FakeControl) -> None:
+    for group, verb in (("nodes", "ls"), ("users", "ls"), ("cache", "ls"), ("settings", "ls"), ("engines", "ls"),
+                        ("context", "ls"), ("daemon", "start")):  # fmt: skip
+        answer = await odctl(group)
+        assert (answer.code, answer.err.splitlines()[-1]) == (
+            2, f"odctl: a command is missing, as in: odctl {group} {verb}"
+        )  # fmt: skip
+    answer = await odctl("add", "-", stdin=b"# no\n\nfile:///x\n")
+    assert answer.err.splitlines()[0] == "odctl: line 3: file:///x: file: is not a source"
+    control.jobs.clear()
+    answer = await odctl("ls", "--user", "missing")
+    assert (answer.code, "missing" in answer.err.splitlines()[0]) == (0, True)
+    answer = await odctl.at_a_terminal("users", "rm", "missing")
+    assert (answer.code, "[y/N]" in answer.out) == (3, False)
+    told = (await odctl("--help")).out
+    assert "[default: 0]" not in told
+    assert "contexts" in told
+    assert "on contexts," in " ".join(told.split())
+    assert "'!size" in (await odctl("ls", "--help")).out

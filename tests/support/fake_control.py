@@ -336,6 +336,8 @@ class FakeAdmin(pb.AdminServiceBase):
         return pb.ListUsersResponse(users=[user("admin", role="admin"), user("maya", jobs_active=2)])
 
     async def get_user(self, message: pb.GetUserRequest) -> pb.UserResponse:
+        if "missing" in message.name:
+            self.control.refuse["get_user"] = (Status.NOT_FOUND, missing(message.name))
         return self._user("get_user", message)
 
     async def add_user(self, message: pb.AddUserRequest) -> pb.UserResponse:

@@ -157,7 +157,7 @@ def _picked(run: Invocation, orders: Sequence[Order | OdctlError]) -> list[Order
                 lambda client, order=order: look(client, order), deadlines=False  # type: ignore[misc]
             )  # fmt: skip
         except OdctlError as error:
-            error.details = {"input": order.input[:500], **error.details}
+            error.details = {**order.origin, **error.details}
             picked.append(error)
             continue
         wanted = pick_files(files, name, run.output.err, what_if_left="nothing was added", total=total)
@@ -186,7 +186,7 @@ def _send(run: Invocation, orders: Sequence[Order | OdctlError], *, dry_run: boo
         answer = next(answers, None)
         if answer is not None and answer.failure is not None:
             error = as_error(answer.failure)
-            error.details = {"input": order.input[:500], **error.details}
+            error.details = {**order.origin, **error.details}
             results.append(error)
         elif answer is not None and answer.job is not None:
             results.append(answer.job)
@@ -231,9 +231,10 @@ def errors(run: Invocation, results: Sequence[object]) -> int:
     """Tells of the failures; the exit code of the batch."""
     failed = [result for result in results if isinstance(result, OdctlError)]
     for error in failed:
-        given = error.details.get("input")
-        if given and len(results) > 1 and not run.output.is_json:
-            error.message = f"{clean(str(given)[:100])}: {error.message}"
+        given, line = error.details.get("input"), error.details.get("line")
+        if given and (len(results) > 1 or line) and not run.output.is_json:
+            where = f"line {line}: " if line else ""
+            error.message = f"{where}{clean(str(given)[:100])}: {error.message}"
     run.output.errors(failed)
     if not failed:
         return ExitCode.OK

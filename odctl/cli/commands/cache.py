@@ -50,7 +50,7 @@ def ls(
     filters: Annotated[
         list[str] | None, typer.Argument(metavar="FILTER", help="As in pinned=true engine=aria2.")
     ] = None,
-    sort: Annotated[str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in last_used or !size.")] = "",
+    sort: Annotated[str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in last_used or '!size'.")] = "",
 ) -> None:
     """List cached contents."""
     run = invocation(ctx)

@@ -45,7 +45,12 @@ def events(
         ),
     ] = None,
     since: Annotated[str, typer.Option("--since", metavar="SEQ|TIME", help="From there; default: from now.")] = "",
-    no_follow: Annotated[bool, typer.Option("--no-follow", help="End with what there is.")] = False,
+    no_follow: Annotated[
+        bool,
+        typer.Option(
+            "--no-follow", help="End with the last there is; without --since, begin with the first that is kept.",
+        ),
+    ] = False,
 ) -> None:
     """What happened and what happens, one event a line. After a lost connection it goes on where it was.
 

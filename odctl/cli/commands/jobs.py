@@ -11,12 +11,13 @@ from odctl.cli import show as view
 from odctl.cli import watch_option
 from odctl.cli.app import invocation
 from odctl.cli.context import Invocation
+from odctl.cli.exit_codes import ExitCode
 from odctl.cli.filters import joined, quoted
 from odctl.cli.output import Column
 from odctl.cli.pager import paged
-from odctl.client.errors import UsageError
+from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Detail, Job
-from odctl.text import rate
+from odctl.text import clean, rate
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
@@ -35,7 +36,7 @@ def ls(
     ctx: typer.Context,
     filters: FiltersArg = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Also what ended more than seven days ago.")] = False,
-    sort: Annotated[str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in !size,name; ! is downwards.")] = "",
+    sort: Annotated[str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in '!size,name': ! is down.")] = "",
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
     offset: Annotated[int, typer.Option("--offset", metavar="N", help="Skip so many.")] = 0,
     columns: ColumnsOpt = "",
@@ -66,12 +67,15 @@ def ls(
             )
         )  # fmt: skip
 
-    async def work(client: DaemonClient) -> tuple[list[Job], int, str]:
+    async def work(client: DaemonClient) -> tuple[list[Job], int, str, str]:
         me = client.hello_answer.user if client.hello_answer is not None else ""
         text = joined([where], "mine") if mine else where
-        return *await client.list_jobs(where=text, sort=sort, offset=offset, limit=limit, old=every), me
+        jobs, total = await client.list_jobs(where=text, sort=sort, offset=offset, limit=limit, old=every)
+        return jobs, total, me, "" if total or user in ("", me) else await _unknown(client, user)
 
-    jobs, total, me = run.call(work)
+    jobs, total, me, unknown = run.call(work)
+    if unknown:
+        run.output.note(f"odctl: {unknown}", always=True)
     if summary:
         _summary(run, jobs, total)
         return
@@ -79,6 +83,15 @@ def ls(
     if run.output.format in ("table", "wide"):
         none = "no job fits" if where or mine else "no jobs; add one: odctl add SOURCE"
         run.output.note(view.totals(jobs, total) if total else none)
+
+
+async def _unknown(client: DaemonClient, user: str) -> str:
+    """What to say of a user that there is not; nothing to who may not know."""
+    try:
+        await client.accounts.user(user)
+    except OdctlError as error:
+        return clean(error.message) if error.exit_code == ExitCode.NOT_FOUND else ""
+    return ""
 
 
 def _chosen_columns(run: Invocation, columns: str) -> Sequence[Column]:

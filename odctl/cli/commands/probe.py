@@ -88,7 +88,7 @@ async def _look(
         cause = error.details.get("failure")
         if isinstance(cause, dict) and cause.get("code"):
             error.code = cause["code"]
-        error.details = {"input": order.input[:500], **error.details}
+        error.details = {**order.origin, **error.details}
         return error
     return {"input": order.input, **answer}
 

@@ -258,6 +258,8 @@ def rm(
     run = invocation(ctx)
     check_fields(run.output.fields, FIELDS)
     jobs = "whose jobs become yours" if keep_jobs else "with all jobs, and the files that nobody else needs"
+    if run.interactive and not run.yes:
+        run.call(lambda client: client.accounts.user(name))  # nobody is asked about one that there is not
     run.confirm(f"remove {clean(name)}, {jobs}")
     _change(run, lambda client: client.accounts.remove_user(name, keep_jobs=keep_jobs), "is removed")
 

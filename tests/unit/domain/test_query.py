@@ -38,6 +38,13 @@ def test_sort_errors_point_at_the_column(text: str, position: int) -> None:
     assert caught.value.field == "sort"
 
 
+@pytest.mark.parametrize("text", ["-size", "name,-size", "-size_", "+size"])
+def test_whoever_writes_downwards_otherwise_is_told_how(text: str) -> None:
+    with pytest.raises(InvalidFilter) as caught:
+        parse_sort(text)
+    assert ("'!size'" in caught.value.hint) == (not text.endswith("_"))
+
+
 def test_an_order_is_not_too_long() -> None:
     with pytest.raises(InvalidFilter):
         parse_sort("x" * (MAX_LENGTH + 1))

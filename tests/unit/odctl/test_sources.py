@@ -69,6 +69,8 @@ def test_a_batch_keeps_its_order_and_its_mistakes() -> None:
     assert found[0].tags == ("all",)
     assert isinstance(found[1], OdctlError)
     assert found[1].details["line"] == 4
+    # one that the daemon refuses is told with its line, too
+    assert (second.origin, found[0].origin) == ({"input": "http://b/", "line": 5}, {"input": "http://a/", "line": 3})
 
 
 def test_a_batch_may_be_separated_with_nul() -> None:
