@@ -68,7 +68,10 @@ class DashboardApp(Paced):
     TITLE = "OpenDebrid"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(key), f"screen_key({key})", show=False, id=f"screen.{key}") for key in range(1, 7)),
+        *(
+            Binding(str(key), f"screen_key({key})", screen.title, show=False, id=f"screen.{key}")
+            for key, screen in enumerate(SCREENS, 1)
+        ),
         Binding("a", "add", "Add", id="jobs.add"),
         Binding("i", "probe", "Look at a source", show=False, id="jobs.probe"),
         Binding("question_mark,f1", "help", "Help", id="app.help", key_display="?"),
@@ -365,6 +368,8 @@ class DashboardApp(Paced):
             return False
         if action == "retry_connection":
             return self.state.connection.phase is Phase.LOST
+        if action == "screen_key":
+            return parameters[0] in range(1, len(self.panes()) + 1)
         if action == "start_daemon":
             return self.can_start
         return True
@@ -410,12 +415,13 @@ class DashboardApp(Paced):
         self.push_screen(Help(self.screen_stack[0]))
 
     def action_add(self) -> None:
-        self._open_add(adding=True)
+        self.open_add()
 
     def action_probe(self) -> None:
-        self._open_add(adding=False)
+        self.open_add(adding=False)
 
-    def _open_add(self, *, adding: bool) -> None:
+    def open_add(self, text: str = "", *, adding: bool = True) -> None:
+        """Opens the dialog that adds, or only looks at, the sources in `text`."""
         from odctl.dashboard.dialogs.add import Add
 
         def added(jobs: tuple[Job, ...] | None) -> None:
@@ -424,7 +430,7 @@ class DashboardApp(Paced):
                 instant = f", {ready} ready at once" if ready else ""
                 self.say(f"added {len(jobs)} download{'s' if len(jobs) != 1 else ''}{instant}")
 
-        self.push_screen(Add(adding=adding), added)
+        self.push_screen(Add(text, adding=adding), added)
 
     def action_command(self) -> None:
         from odctl.dashboard.dialogs.command import CommandLine

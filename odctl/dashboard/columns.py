@@ -52,7 +52,7 @@ def note_of(job: Job) -> str:
     """What it waits for, or why it failed; empty when there is nothing to say."""
     if job.error is not None and job.state == "failed":
         return job.error.message
-    if job.reason is not None and job.state in ("queued", "active"):
+    if job.reason is not None and job.shown_state in ("queued", "active"):  # a paused one says so itself
         return job.reason.message
     return ""
 

@@ -88,6 +88,9 @@ class Dashboard(Protocol):
     async def switch(self, pane: str) -> None:
         """Shows another screen."""
 
+    def open_add(self, text: str = "", *, adding: bool = True) -> None:
+        """Opens the dialog that adds, or only looks at, the sources in `text`."""
+
     def push_screen(self, screen: Screen[Any], callback: Callable[[Any], Any] | None = None) -> Any:
         """Opens a dialog; `callback` gets its answer."""
 

@@ -68,8 +68,10 @@ class KeyBar(Widget):
         """Those that work here, the most useful first."""
         found: dict[str, _Key] = {}
         for node, binding, enabled, _ in self.screen.active_bindings.values():
-            if binding.show and enabled and binding.action not in found:
-                shown = self.app.get_key_display(binding)
+            if not binding.show or not enabled:
+                continue
+            shown, known = self.app.get_key_display(binding), found.get(binding.action)
+            if known is None or len(shown) < len(known.shown):
                 found[binding.action] = _Key(binding.id or "", shown, binding.description, binding.action, node)
         first = {name: at for at, name in enumerate(FIRST)}
         return sorted(found.values(), key=lambda key: first.get(key.id, len(first)))

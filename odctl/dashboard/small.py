@@ -8,6 +8,9 @@ from textual.widgets import Static
 
 from odctl.dashboard.terminal import SMALLEST, too_small
 
+COMES_BY_ITSELF = frozenset({"banner", "textual-tooltip"})
+"""Parts that are there when they have something to say. Textual's tooltip would stand, empty, on the first lines."""
+
 
 def fits(size: Size) -> bool:
     return size.width >= SMALLEST[0] and size.height >= SMALLEST[1]
@@ -23,6 +26,6 @@ async def show_size(screen: Screen[object], size: Size) -> bool:
         found.update(too_small(size.width, size.height))
     for part in screen.children:
         shown = (part.id == "small") != room
-        if part.id != "banner" or not shown:  # that comes by itself when it has something to say
+        if part.id not in COMES_BY_ITSELF or not shown:
             part.display = shown
     return room

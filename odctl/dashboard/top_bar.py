@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import events
 from textual.message import Message
@@ -16,6 +17,8 @@ from odctl.dashboard.glyphs import Glyphs, spark
 from odctl.dashboard.state import Phase, State
 
 SPARK = 12
+LEAST_ADDRESS = 12
+"""Columns of an address that say anything."""
 
 
 def first_line(state: State, width: int, glyphs: Glyphs, context: str) -> Text:
@@ -24,7 +27,7 @@ def first_line(state: State, width: int, glyphs: Glyphs, context: str) -> Text:
     who = "" if hello is None else f"  {hello.user} ({hello.role})"
     where = state.connection.where
     frozen = "  FROZEN" if state.frozen else ""
-    left = f" OpenDebrid{frozen}  {context or (hello.node if hello else '')}  {where}{who}"
+    name = f" OpenDebrid{frozen}  {context or (hello.node if hello else '')}"
     rates = (state.status or {}).get("rates") or {}
     wide = width >= 100
     right = "".join(
@@ -32,7 +35,10 @@ def first_line(state: State, width: int, glyphs: Glyphs, context: str) -> Text:
         for sign, name, history in ((glyphs.down, "down", state.down), (glyphs.up, "up", state.up))
     ) if state.status is not None else ""  # fmt: skip
     room = max(0, width - len(right) - 1)
-    return Text(fitted(left, room, glyphs.more) + right + " ", no_wrap=True)
+    # the address gives way first: it is the longest, and the name says which daemon it is
+    beside = room - cell_len(name) - cell_len(who) - 2
+    place = "" if beside < LEAST_ADDRESS else "  " + fitted(where, min(beside, cell_len(where)), glyphs.more)
+    return Text(fitted(name + place + who, room, glyphs.more) + right + " ", no_wrap=True)
 
 
 def free_disk(status: Mapping[str, Any] | None) -> int | None:
@@ -41,8 +47,8 @@ def free_disk(status: Mapping[str, Any] | None) -> int | None:
     return sum(int(node.get("disk_free") or 0) for node in nodes) if nodes else None
 
 
-def totals(status: Mapping[str, Any] | None, glyphs: Glyphs) -> str:
-    """Free disk, and jobs by state."""
+def totals(status: Mapping[str, Any] | None, glyphs: Glyphs, room: int) -> str:
+    """Free disk, and jobs by state: as much as stands in `room` whole, the jobs first."""
     if status is None:
         return ""
     jobs = status.get("jobs") or {}
@@ -50,9 +56,11 @@ def totals(status: Mapping[str, Any] | None, glyphs: Glyphs) -> str:
     total = sum(int(node.get("disk_total") or 0) for node in _nodes(status))
     cells = 7
     full = round((1 - free / total) * cells) if total else 0
-    disk = f"disk {words.size(free)} free {glyphs.full * full}{glyphs.light * (cells - full)}  " if total else ""
+    bar = f" {glyphs.full * full}{glyphs.light * (cells - full)}"
+    disk = f"disk {words.size(free)} free"
     counts = "  ".join(f"{name} {jobs.get(name, 0)}" for name in ("queued", "active", "failed"))
-    return disk + counts
+    told = [f"{disk}{bar}  {counts}", f"{disk}  {counts}"] if total else []
+    return next((one for one in told if cell_len(one) <= room), counts)
 
 
 def _nodes(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
@@ -110,8 +118,7 @@ class TopBar(Widget):
             label = f"{number} {title}" if width >= 80 or pane == self.current else str(number)
             second.append(label, "bold reverse" if pane == self.current else "")
             second.append("  ")
-        right = totals(self.state.status, self.glyphs)
-        room = width - second.cell_len - 1
+        right = totals(self.state.status, self.glyphs, room := width - second.cell_len - 1)
         if room > 0:
             second.append(fitted(right, room, self.glyphs.more, right=True), "dim" if lost else "")
         return Text("\n").join((first, second))

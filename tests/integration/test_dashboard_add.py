@@ -211,3 +211,31 @@ async def test_what_was_added_before_the_daemon_went_away_is_not_sent_again(tmp_
         await pilot.press("f2")
         await until(lambda: not isinstance(app.screen, Add))
     assert [item.source for item in control.adds[2].items] == lines[200:]
+
+
+async def test_what_is_pasted_onto_the_list_is_to_be_added(served: Desk) -> None:
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.live)
+        app.post_message(events.Paste(f"{URL}1\n{URL}2\x1b[2J\n"))
+        await until(lambda: isinstance(app.screen, Add), what="the dialog")
+        await pilot.pause()
+        written_ = app.screen.query_one(Sources).text
+        assert lines_of(written_)[0] == f"{URL}1"
+        assert "\x1b" not in written_
+        await pilot.press("f2")
+        await until_state(app, pilot, lambda state: state.total == 2)
+
+
+async def test_a_box_that_is_off_looks_so(served: Desk) -> None:
+    async with dashboard(served.path) as (app, pilot):
+        screen = await opened(app, pilot)
+        assert "[ ] paused" in text(app)
+        screen.query_one("#paused", Checkbox).value = True
+        await until(lambda: "[x] paused" in text(app), what="the cross")
+
+
+async def test_a_look_offers_nothing_that_only_a_job_has(served: Desk) -> None:
+    async with dashboard(served.path) as (app, pilot):
+        screen = await opened(app, pilot, "i")
+        assert {found.id for found in screen.query(Input)} == {"engine", "node"}
+        assert not screen.query(Checkbox)

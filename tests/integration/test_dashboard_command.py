@@ -166,3 +166,10 @@ def test_the_history_survives_a_file_that_cannot_be_had(tmp_path: Path) -> None:
     history.add("ls")
     assert history.older("typed") == "ls"
     assert history.newer() == "typed"
+
+
+async def test_q_quits_as_in_editors(served: Desk) -> None:
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.live)
+        await line(app, pilot, "q")
+        await until(lambda: app.return_code == 0 or not app.is_running, what="the end")

@@ -110,6 +110,23 @@ async def test_an_offline_start_shows_what_was_tried_and_starts_a_daemon(tmp_pat
             (await daemon.odctl("daemon", "stop")).ok()
 
 
+async def test_a_terminal_that_was_too_small_is_drawn_anew(environment: dict[str, str], tmp_path: Path) -> None:
+    async with Terminal(100, 30) as terminal:
+        await terminal.run(environment=environment, cwd=tmp_path)
+        await terminal.shows("not running")
+        # not the banner's line whole, which counts seconds
+        places = [(1, 40), (2, 40), (3, 100), (4, 100)]
+        before = [terminal.lines[line][:width] for line, width in places]
+        for size in ((30, 8), (100, 30)) * 2:
+            terminal.resize(*size)
+            await terminal.shows("needs 40" if size[0] < 40 else "not running")
+        await until(
+            lambda: [terminal.lines[line][:width] for line, width in places] == before, what="what stood there before"
+        )
+        terminal.type("q")
+        assert await terminal.ended() == 0
+
+
 @pytest.mark.parametrize(
     ("variables", "wanted"),
     [({"NO_COLOR": "1"}, "●"), ({"TERM": "linux"}, "●"), ({"LANG": "C"}, "*")],

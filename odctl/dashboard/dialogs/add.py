@@ -39,8 +39,19 @@ class Sources(TextArea):
             event.prevent_default()  # it is the dialog's
 
     async def _on_paste(self, event: events.Paste) -> None:
-        # what could steer the terminal is in no source
-        event.text = "\n".join(words.clean(line) for line in event.text.splitlines())
+        event.text = _pasted(event.text)
+
+
+class Tick(Checkbox):
+    """As boxes are drawn elsewhere: Textual's has its cross when it is off, too, in another colour."""
+
+    def render(self) -> Content:
+        return Content(f"[{'x' if self.value else ' '}] ") + self._label
+
+
+def _pasted(text: str) -> str:
+    """What could steer the terminal is in no source."""
+    return "\n".join(words.clean(line) for line in text.splitlines())
 
 
 class Add(Dialog[tuple[Job, ...]]):
@@ -55,7 +66,7 @@ class Add(Dialog[tuple[Job, ...]]):
     def __init__(self, text: str = "", *, adding: bool = True) -> None:
         hint = "F2 adds · F3 files · tab next field · esc back" if adding else "F3 files · esc back"
         super().__init__("Add downloads" if adding else "Look at sources, add nothing", hint)
-        self.text = text
+        self.text = _pasted(text)
         self.adding = adding
         self.errors: dict[str, OdctlError] = {}
         """Why these lines were not added."""
@@ -75,11 +86,18 @@ class Add(Dialog[tuple[Job, ...]]):
             Horizontal(
                 Input(placeholder="engine: auto", id="engine", compact=True),
                 Input(placeholder="node: auto", id="node", compact=True),
-                Input(placeholder="tags", id="tags", compact=True),
-                Input(placeholder="priority: normal", id="priority", compact=True),
-                Checkbox(Content("paused"), id="paused", compact=True),
+                *(self._of_jobs() if self.adding else ()),
                 id="options",
             ),
+        ]
+
+    @staticmethod
+    def _of_jobs() -> list[Widget]:
+        """What means nothing to a look."""
+        return [
+            Input(placeholder="tags", id="tags", compact=True),
+            Input(placeholder="priority: normal", id="priority", compact=True),
+            Tick(Content("paused"), id="paused", compact=True),
         ]
 
     def on_mount(self) -> None:

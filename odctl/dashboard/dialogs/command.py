@@ -29,6 +29,8 @@ ENDLESS = {
     "events": "add --no-follow, or look at the screen Activity",
 }  # fmt: skip
 FOLLOWING = ("--follow", "-w", "--watch", "--wait")
+LEAVE = frozenset({"q", "q!", "quit"})
+"""As in editors."""
 SHOWN = 40
 """Words that are offered for completion."""
 
@@ -87,6 +89,7 @@ class CommandLine(Dialog[None]):
         return self.query_one("#answer", Input)
 
     def _say(self, text: str) -> None:
+        self.app.clear_notifications()  # they would stand on the last lines
         shown = "\n".join(clean(line.replace("\t", "  ")) for line in text.splitlines())
         self.query_one("#said", Static).update(Text(shown, overflow="fold"))
         self.query_one(VerticalScroll).scroll_home(animate=False)
@@ -98,6 +101,9 @@ class CommandLine(Dialog[None]):
         event.stop()
         line = event.value.strip().removeprefix("odctl ").strip()
         if not line or self._busy():
+            return
+        if line in LEAVE:
+            self.app.exit(0)
             return
         try:
             words = shlex.split(line)

@@ -30,14 +30,17 @@ SHOWN = {"question_mark": "?", "colon": ":", "slash": "/", "asterisk": "*", "bac
 
 
 def keys_of(screen: Screen[Any]) -> Iterator[tuple[str, str, str]]:
-    """Group, key and words of what can be pressed there, each once."""
-    seen: set[str] = set()
-    for _, binding, enabled, _ in screen.active_bindings.values():
+    """Group, key and words of what can be pressed there, be it only when there is a job. Each once, by the shorter of
+    its keys."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for _, binding, _, _ in screen.active_bindings.values():
         name = binding.id or ""
-        if not enabled or not binding.description or not name or name in seen:
+        if not binding.description or not name:
             continue
-        seen.add(name)
-        yield name.partition(".")[0], _shown(screen, binding), binding.description
+        key = _shown(screen, binding)
+        if name not in found or len(key) < len(found[name][1]):
+            found[name] = (name.partition(".")[0], key, binding.description)
+    yield from found.values()
 
 
 def _shown(screen: Screen[Any], binding: Binding) -> str:

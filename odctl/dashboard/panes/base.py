@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, cast
 
+from textual import events
 from textual.containers import Container
 
 from odctl.dashboard.blank import Blank
@@ -30,6 +31,12 @@ class Pane(Blank, Container):
 
     def left(self) -> None:
         """Another one is shown: ask for nothing any more."""
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Where nothing is written what is pasted is to be added."""
+        event.stop()
+        if event.text.strip() and not self.dashboard.read_only:
+            self.dashboard.open_add(event.text)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return not (action in CHANGES and self.dashboard.read_only)

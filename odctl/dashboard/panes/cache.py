@@ -53,8 +53,8 @@ class CachePane(PolledPane):
         ),
         Column(id="jobs", title="JOBS", width=4, right=True, cell=_jobs),
         Column(
-            id="used", title="USED", width=10, sort="last_used",
-            cell=lambda e, g, w: (words.moment(e["last_used_at"])[:10], "dim"),
+            id="used", title="USED", width=16, sort="last_used",
+            cell=lambda e, g, w: (words.moment(e["last_used_at"])[:16], "dim"),
         ),
         Column(id="hits", title="HITS", width=5, right=True, sort="hits", cell=lambda e, g, w: (str(e["hits"]), "dim")),
         Column(id="where", title="WHERE", width=16, cell=_where),

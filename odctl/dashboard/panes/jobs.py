@@ -31,6 +31,12 @@ from odctl.dashboard.taking import Taking
 if TYPE_CHECKING:
     from odctl.dashboard.details import Details
 
+OF_JOBS = frozenset(
+    binding.action.partition("(")[0]
+    for binding in (*actions.BINDINGS, *taking.BINDINGS)
+) | {"mark", "mark_range", "mark_all", "details", "files", "log", "sort", "reverse", "match"}
+"""Actions that mean nothing where no job is listed."""
+
 
 class JobsPane(JobActions, Taking, KeptFilters):
     TITLE = "Downloads"
@@ -82,6 +88,11 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._want()
         # the list first: the details are not part of the first picture
         self.call_after_refresh(self._place_details)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in OF_JOBS and not self.dashboard.state.total:
+            return None  # not now; the help has it all the same
+        return super().check_action(action, parameters)
 
     # The details
 
@@ -173,6 +184,8 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self.show_tabs(state)
         if before.query != state.query:
             self.query_one(JobHeader).refresh()
+        if bool(before.total) != bool(state.total):
+            self.screen.refresh_bindings()
         title = self._title(state)
         if self._titled != title:
             self._titled = title

@@ -127,7 +127,8 @@ def _facts(item: NodeItem, glyphs: Glyphs) -> Iterator[Fact]:
     yield "address", node.get("address"), ""
     age = node.get("heartbeat_age_s")
     yield "heard", "" if age is None or node.get("role") == "controller" else f"{words.duration(age)} ago", ""
-    yield "running", f"{node.get('jobs_active') or 0} downloads", ""
+    active = node.get("jobs_active") or 0
+    yield "running", f"{active} download{'s' if active != 1 else ''}", ""
     for engine in node.get("engines") or ():
         version = f" {engine['version']}" if engine.get("version") else ""
         style = "" if engine["ok"] else "red"
