@@ -13,7 +13,7 @@ from oddaemon.domain.errors import NotFound
 from oddaemon.domain.filter_fields import JOB_FIELDS
 from oddaemon.domain.filter_text import parse_filter
 from oddaemon.domain.filter_tree import settled, terms
-from oddaemon.domain.query import LIVE_SORT_FIELDS, SortKey, parse_sort
+from oddaemon.domain.query import SortKey, parse_sort
 from oddaemon.domain.types import EngineName, JobNumber, UserId
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.domain.words import choices
@@ -152,9 +152,9 @@ class JobFinder:
         require(who, Scope.READ)
         keys = parse_sort(sort)
         where = parse_filter(filter_text)
-        asked = {term.field for term in terms(where)}
+        asked = {term.field for term in terms(where)} | {key.field for key in keys}
         board = self.views_of.board
-        live = any(key.field in LIVE_SORT_FIELDS for key in keys) or bool(asked & NOT_STORED)
+        live = bool(asked & NOT_STORED)
         return Query(
             where=settled(where, now=self.clock.now(), me=who.username),
             sort=keys or (SortKey(field="id", descending=True),),
@@ -163,5 +163,5 @@ class JobFinder:
             user_id=None if who.is_admin else who.user_id,
             finished_since=None if include_old else self.clock.now() - OLD,
             live=board.figures_now() if live else {},
-            live_jobs=board.figures_of_jobs() if asked & NOT_STORED else {},
+            live_jobs=board.figures_of_jobs() if live else {},
         )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock, patch
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from grpclib import GRPCError
@@ -17,7 +17,7 @@ from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.control import watch
-from oddaemon.domain.types import UserId
+from oddaemon.domain.types import Bytes, JobId, UserId
 from oddaemon.domain.user import Principal, Proof, Role
 from oddaemon.services.job_finder import AT_ONCE
 from tests.integration.test_control_socket import SECONDS, SLOW, Mirror, add, closing
@@ -118,6 +118,27 @@ async def test_live_events_are_filtered_too(served: Desk) -> None:
             answer = await receiving
             assert answer.event is not None
             assert (answer.event.type, answer.event.job) == ("job.created", 2)
+
+
+async def test_lists_are_sorted_by_the_figures_that_they_show(served: Desk) -> None:
+    async with served.client() as client:
+        (other,) = await add(client, 1, paused=True, name="b")
+        (running,) = await add(client, 1, options=SLOW, name="a")
+
+        async def sorted_by(text: str) -> list[common.Job]:
+            return list((await client.list_jobs(pb.ListJobsRequest(sort=text), timeout=SECONDS)).jobs)
+
+        async def moves() -> bool:
+            jobs = await sorted_by("id")
+            return jobs[1].done > 0 and bool(jobs[1].size)
+
+        await until(moves, what="bytes")
+        uuid = JobId(UUID((await sorted_by("id"))[1].uuid))
+        # as if the store had heard nothing of it for long
+        await served.home.store.write(lambda tx: tx.jobs.record_progress([(uuid, Bytes(0), None)]))
+        for field in ("done", "progress", "size"):
+            assert [job.id for job in await sorted_by(f"!{field}")] == [running, other], field
+        assert [job.id for job in await sorted_by("name")] == [running, other]
 
 
 async def test_lists_of_one_user_leave_readers_of_the_store_to_others(served: Desk) -> None:

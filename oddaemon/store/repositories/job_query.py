@@ -85,6 +85,12 @@ def _order(scope: Scope, query: Query) -> list[sa.ColumnElement[Any]]:
             if (figures := fields.live(key.field)) is not None:
                 order.append(ordered(key, figures))
             continue
+        if key.field == "name":
+            order.append(ordered(key, sa.func.lower(fields.expression("name"))))
+            continue
+        if key.field in _MOVING:
+            order.append(ordered(key, fields.expression(key.field)))
+            continue
         if key.field not in _SORTS:
             raise no_field(key.field, JOB_SORT_FIELDS, where="sort")
         order.append(ordered(key, _SORTS[key.field]))
@@ -136,13 +142,11 @@ _OWN: Mapping[str, Callable[[str, Term], Clause]] = {
 }
 """Those that are more than a comparison with one value."""
 
+_MOVING = ("size", "done", "progress")
+"""Sorted as they are shown: by what is known now of what runs, in its place by what is stored."""
 _SORTS: Mapping[str, sa.ColumnElement[Any]] = {
     "id": _C.number,
-    "name": sa.func.lower(_C.name),
     "state": sa.case((sa.and_(_C.state == "queued", _C.hold == "user"), PAUSED), else_=_C.state),
-    "size": _C.size,
-    "done": _C.done,
-    "progress": sa.case((_C.size > 0, sa.cast(_C.done, sa.Float()) / sa.cast(_C.size, sa.Float())), else_=None),
     "created": _C.created_at,
     "started": _C.started_at,
     "completed": _C.completed_at,
