@@ -83,8 +83,9 @@ def load(environ: Mapping[str, str] | None = None) -> Contexts:
 
     try:
         told = tomllib.loads(written)
-    except tomllib.TOMLDecodeError as error:
-        raise _wrong(path, str(error)) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise _wrong(path, why) from error
     current, tables = told.get("current", ""), told.get("contexts", {})
     if not isinstance(current, str):
         raise _wrong(path, "current has to be a name in quotes")

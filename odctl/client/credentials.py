@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ STORED = "odctl login"
 """The source of a credential from the file."""
 NEAR_END_SECONDS = 300.0
 """An access token that lives no longer is refreshed before it is used; of a short-lived one a quarter of its life."""
+LONGEST_SECONDS = 1e9
 API_KEY = "odk_"
 INVITATION = "odi_"
 _SECRET = re.compile(r"[\x21-\x7e]+")
@@ -40,7 +42,8 @@ class Credential:
 
     @classmethod
     def of_login(cls, user: str, access_token: str, refresh_token: str, expires_in_s: float) -> Credential:
-        left = max(0.0, expires_in_s - min(NEAR_END_SECONDS, expires_in_s / 4))
+        lives = expires_in_s if 0 < expires_in_s < LONGEST_SECONDS else 0.0  # what is no number, too
+        left = max(0.0, lives - min(NEAR_END_SECONDS, lives / 4))
         at = datetime.fromtimestamp(time.time() + left, UTC)
         return cls(secret=access_token, user=user, refresh_token=refresh_token, refresh_at=at)
 
@@ -120,13 +123,17 @@ class Keyring:
 
     def _read(self) -> dict[str, Any]:
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return {}
+            # whatever stands in its place must not be waited for, as a pipe is
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}  # with /dev/null for a home, neither
         except OSError as error:
             raise _unusable(self.path, error.strerror or str(error), "look at who may read it") from error
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(descriptor)
+            raise _unusable(self.path, "it is no file", "move it away and log in again: odctl login")
         with os.fdopen(descriptor, "rb") as stream:
-            found = os.fstat(descriptor)
             if found.st_uid != os.geteuid():
                 raise _unusable(
                     self.path, f"it belongs to uid {found.st_uid}, and you are uid {os.geteuid()}",
@@ -140,7 +147,7 @@ class Keyring:
 
         try:
             return tomllib.loads(text.decode())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _unusable(self.path, f"it is not TOML: {error}", "remove it and log in again: odctl login") from error
 
     def _write(self, found: Mapping[str, Any]) -> None:

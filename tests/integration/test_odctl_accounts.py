@@ -54,6 +54,28 @@ async def test_without_a_login_nothing_is_sent_and_the_uid_has_to_do(odctl: Shel
     assert control.bearers == [None, None]
 
 
+async def test_a_home_that_is_no_folder_has_no_login(odctl: Shell, control: FakeControl) -> None:
+    odctl.home.joinpath("none").touch()
+    for home in ("/dev/null", str(odctl.home / "none")):
+        answer = await odctl("ls", HOME=home)
+        assert (answer.code, answer.err) == (0, "2 jobs\n")
+
+
+async def test_what_stands_in_the_place_of_the_login_is_told_by_its_path(odctl: Shell, control: FakeControl) -> None:
+    path = file_of(odctl)
+    path.mkdir(mode=0o700, parents=True)
+    answer = await odctl("ls")
+    assert answer.code == 4
+    assert answer.err.startswith(f"odctl: {path} is not used: it is no file\n")
+    path.rmdir()
+    os.mkfifo(path, 0o600)
+    assert (await odctl("ls")).err == answer.err
+    path.unlink()
+    path.write_text("a = " + "[" * 20_000)
+    path.chmod(0o600)
+    assert (await odctl("ls")).err.startswith(f"odctl: {path} is not used: it is not TOML")
+
+
 async def test_whoami_says_how_it_was_proved(odctl: Shell, control: FakeControl) -> None:
     await logged_in(odctl)
     assert (await odctl("whoami")).out == "maya (user) via odctl login on nas\n"

@@ -69,8 +69,13 @@ def test_an_address_of_a_later_version_is_refused_with_its_place(environ: dict[s
 
 
 @pytest.mark.parametrize(
-    "text", ["current = ", "current = 3", "contexts = 3", "[contexts.a]\nendpoint = 3", "[contexts]\na = 1", "\x00"]
-)
+    "text",
+    [
+        "current = ", "current = 3", "contexts = 3", "[contexts.a]\nendpoint = 3", "[contexts]\na = 1", "\x00",
+        "a = " + "[" * 20_000,
+    ],
+    ids=range(7),
+)  # fmt: skip
 def test_a_file_that_is_wrong_is_told_and_never_guessed(environ: dict[str, str], tmp_path: Path, text: str) -> None:
     (tmp_path / contexts.FILE).write_text(text)
     with pytest.raises(UsageError, match=r"contexts\.toml"):
