@@ -163,10 +163,14 @@ def watch_list(
     output = run.output
     check_fields(output.fields, view.JOB_FIELDS)
     output.pager = ""  # it would wait for its user before the list could change
-    drawn = False
+    drawn = told_of_more = False
 
     def tell(update: Update) -> None:
-        nonlocal drawn
+        nonlocal drawn, told_of_more
+        below = output.format in ("table", "wide")
+        if not (below or limit or told_of_more) and MOST_WATCHED == len(update.jobs) < update.total - offset:
+            told_of_more = True
+            output.note(f"odctl: {MOST_WATCHED} of {update.total:,} jobs; --offset shows later ones", always=True)
         if output.is_json:
             for number in sorted(update.removed):
                 output.line(dumps({"op": "del", "job": {"id": number}}))
@@ -180,7 +184,7 @@ def watch_list(
                 output.out.write(CLEAR)
             jobs = list(update.jobs.values())
             output.records(jobs, view.redrawn(view.with_owners(columns, jobs)), known=view.JOB_FIELDS)
-            if output.format in ("table", "wide"):
+            if below:
                 output.out.flush()
                 output.note(view.totals(jobs, update.total) if update.total else "no job fits")
         output.out.flush()

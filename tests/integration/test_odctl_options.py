@@ -36,6 +36,18 @@ async def test_a_list_is_not_watched_too_often(odctl: Shell, control: FakeContro
     assert "0.1 to 60 seconds" in answer.err
 
 
+async def test_a_watched_list_says_what_it_leaves_out(odctl: Shell, control: FakeControl) -> None:
+    answer = await odctl("ls", "-w", "--limit", "201")
+    assert (answer.code, answer.out) == (2, "")
+    assert "at most 200 jobs" in answer.err
+    control.jobs |= {number: job(number) for number in range(3, 1501)}
+    child = await odctl.start("ls", "-w", "--json", "--fields", "id")
+    told = json.loads(await asyncio.wait_for(child.stderr.readline(), 60))
+    assert told == {"note": "odctl: 200 of 1,500 jobs; --offset shows later ones"}
+    child.terminate()
+    await asyncio.wait_for(child.communicate(), 60)
+
+
 async def test_a_watched_list_has_room_on_its_terminal(odctl: Shell, control: FakeControl, tmp_path: Path) -> None:
     for lines, words, asked in ((20, [], 17), (2, [], 1), (20, ["--limit", "40"], 40), (999, [], 200)):
         control.calls.clear()

@@ -201,10 +201,11 @@ class FakeControl(pb.ControlServiceBase):
         if message.selector is not None:
             jobs = [found for _, found in self._picked(message.selector) if found is not None]
         else:
-            jobs = list(self.jobs.values())
+            jobs = list(self.jobs.values())[message.offset :][: message.limit or 200]
+        total = len(jobs) if message.selector is not None else len(self.jobs)
         queue: asyncio.Queue[pb.WatchResponse | None] = asyncio.Queue()
         self.watching.append(queue)
-        yield pb.WatchResponse(rev=1, snapshot=pb.Snapshot(jobs=copy.deepcopy(jobs), total=len(jobs)))
+        yield pb.WatchResponse(rev=1, snapshot=pb.Snapshot(jobs=copy.deepcopy(jobs), total=total))
         try:
             while (answer := await queue.get()) is not None:
                 yield answer
