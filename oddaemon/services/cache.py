@@ -326,7 +326,7 @@ def _generations(tx: Transaction, key: str) -> Sequence[CacheEntry]:
 
 
 def _no_entry(key: str) -> NotFound:
-    return NotFound(f"nothing is cached under {key[:200]!r}", hint="odctl cache ls -o wide lists the keys")
+    return NotFound(f"nothing is cached under {key[:200]!r}", hint="odctl cache ls lists the keys")
 
 
 def _result(
