@@ -92,7 +92,7 @@ class Would:
 def settings() -> tuple[Check, Would]:
     """What a daemon that `daemon start` began here would go by: the program itself says so."""
     name, usual = "settings", Would(folder=data_dir(), ports=PORTS)
-    command = [sys.executable, "-m", "oddaemon", "config", "show", "--json"]
+    command = [sys.executable, "-P", "-m", "oddaemon", "config", "show", "--json"]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=SETTINGS_SECONDS, check=False, cwd="/",
