@@ -88,3 +88,13 @@ def test_tabs_go_round() -> None:
     filters = {"a": "1", "b": "2"}
     assert [after(filters, now, 1) for now in ("", "1", "2", "else")] == ["1", "2", "", "1"]
     assert [after(filters, now, -1) for now in ("", "1", "2", "else")] == ["2", "", "1", "2"]
+
+
+async def test_what_is_wrong_with_a_filter_is_told_to_the_end(served: Desk) -> None:
+    async with dashboard(served.path, size=(80, 24)) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.live)
+        await pilot.press("slash", *"nonsense=1", "enter")
+        await until_state(app, pilot, lambda state: state.refused is not None)
+        assert app.state.refused is not None
+        last = (app.state.refused.hint or "").split()[-1]
+        await until(lambda: last in text(app), what=f"the end of the hint, {last!r}")
