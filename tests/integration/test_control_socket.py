@@ -43,6 +43,7 @@ from oddaemon.domain.events import JobChanged, JobProgress
 from oddaemon.domain.types import Bytes, JobNumber
 from oddaemon.domain.user import Principal
 from oddaemon.ports.log_book import LogLine
+from oddaemon.rpc import connection
 from oddaemon.services.status import StatusService
 from tests.support.control import KEPT, Desk, desk
 from tests.support.http2 import raw_client
@@ -637,7 +638,7 @@ async def test_a_client_that_stopped_is_given_up(tmp_path: Path) -> None:
         _keepalive_time=1, _keepalive_timeout=1, _keepalive_permit_without_calls=True,
         _http2_max_pings_without_data=0, _http2_min_sent_ping_interval_without_data=0.1,
     )  # fmt: skip
-    with patch.object(control_server, "CONFIGURATION", impatient), patch.object(control_server, "FLUSH_SECONDS", 0.5):
+    with patch.object(control_server, "CONFIGURATION", impatient), patch.object(connection, "FLUSH_SECONDS", 0.5):
         async with desk(tmp_path) as served:
             async with stub(served) as client:
                 await add(client, 100, paused=True, name="x" * 200)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -15,34 +14,25 @@ from uuid import uuid4
 import betterproto2
 import structlog
 from grpclib.const import Handler as Route
-from grpclib.const import Status
-from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
 from grpclib.server import Stream
 from h2.exceptions import ProtocolError as Http2Error
-from odproto.error_codes import ERROR_METADATA_KEY
 
 from oddaemon.api.auth import Accounts, Peer, peer_of, principal
 from oddaemon.api.control.rules import OPEN, RULES, Rule
 from oddaemon.domain.errors import (
     Draining,
-    InvalidArgument,
-    LimitExceeded,
     NotAllowed,
     OpenDebridError,
     Unauthenticated,
 )
 from oddaemon.domain.user import Principal
-from oddaemon.wire.decode import decoded
-from oddaemon.wire.errors import mapped, to_message
+from oddaemon.rpc.messages import fail, limit_messages, unless_gone
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE = 16 << 20
-"""Bytes of one received message. grpclib has no limit of its own."""
 MANY_ROWS = 50
 """An answer of more is encoded beside the event loop: each row takes it 0.1 ms."""
-MAX_STATUS_TEXT = 500
 LOOKING = ("Hello", "Get", "List", "Probe", "Watch", "Events", "Logs", "TestEngine", "Diagnose", "WhoAmI", "Refresh")
 """How the names of calls begin that change nothing. Of all others the log says who made them."""
 LOOK_AGAIN_SECONDS = 1.0
@@ -70,18 +60,6 @@ def caller() -> Principal:
 def request_id() -> str:
     """The id by which the log names this call, inside a handler."""
     return _CALL.get().request_id
-
-
-class StrictCodec(CodecBase):
-    """Refuses what is no such message, see wire.decode."""
-
-    __content_subtype__ = "proto"
-
-    def encode(self, message: Any, message_type: Any) -> bytes:
-        return bytes(message)
-
-    def decode(self, data: bytes, message_type: Any) -> Any:
-        return decoded(data, message_type)
 
 
 @dataclass(slots=True)
@@ -166,7 +144,7 @@ class Gate:
                     call.who = await identify()
                     self.admit(call.who)
                 _begin(name, Call(call.who, request_id), peer)
-                _limit_messages(stream)
+                limit_messages(stream)
                 _encode_beside_the_loop(stream, self._encoder)
                 if streaming:
                     await self._while_it_holds(call, identify, func(stream))
@@ -181,13 +159,13 @@ class Gate:
                     await _farewell(stream, call.lapsed)
                 raise
             except Exception as error:  # noqa: BLE001  the table decides what a caller hears of it
-                await _fail(stream, error, request_id)
+                await fail(stream, error, request_id)
             finally:
                 del self._running[task]
                 if not self._running:
                     self._idle.set()
 
-        return _unless_gone(run)
+        return unless_gone(run)
 
     async def _while_it_holds(
         self, call: _InFlight, again: Callable[[], Awaitable[Principal]], work: Awaitable[None]
@@ -240,19 +218,6 @@ def _begin(name: str, call: Call, peer: Peer) -> None:
         )  # fmt: skip
 
 
-def _unless_gone(run: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    """A caller that went away is nobody's failure."""
-
-    async def quietly(stream: Stream[Any, Any]) -> None:
-        try:
-            await run(stream)
-        except Http2Error:
-            # nothing more can be sent on it: grpclib must not try
-            stream._cancel_done = True
-
-    return quietly
-
-
 def _peer(stream: Stream[Any, Any]) -> Peer:
     # not public in grpclib; see tests/integration/test_control_socket.py
     try:
@@ -268,56 +233,15 @@ def _authorization(stream: Stream[Any, Any]) -> str | None:
     return str(found[0]) if found else None
 
 
-async def _fail(stream: Stream[Any, Any], error: Exception, request_id: str) -> None:
-    row = mapped(error)
-    if row.grpc is Status.INTERNAL:
-        log.error("call failed", extra={"action": "call_failed", "request": request_id}, exc_info=error)
-    message = to_message(error, request_id)
-    await stream.send_trailing_metadata(
-        status=row.grpc,
-        status_message=message.message[:MAX_STATUS_TEXT],
-        metadata={ERROR_METADATA_KEY: bytes(message)},
-    )
-
-
 async def _farewell(stream: Stream[Any, Any], why: OpenDebridError) -> None:
     """The call is cut short. A caller that hears nothing would hang for ever."""
     if stream._send_trailing_metadata_done:
         return
     try:
         async with asyncio.timeout(FAREWELL_SECONDS):
-            await _fail(stream, why, "")
+            await fail(stream, why, "")
     except Exception as error:  # noqa: BLE001  the connection may be gone already
         log.debug("farewell not delivered", extra={"action": "farewell_failed", "error": repr(error)})
-
-
-def _limit_messages(stream: Stream[Any, Any]) -> None:
-    """RESOURCE_EXHAUSTED for a message over the limit, before it is read; the connection survives. INVALID_ARGUMENT for
-    a call without one, a compressed or a truncated one."""
-    inner = stream._stream
-    receive, receive_message = inner.recv_data, stream.recv_message
-
-    async def limited(size: int) -> bytes:
-        if size > MAX_MESSAGE:
-            raise LimitExceeded(
-                f"a message of {size} bytes is larger than the {MAX_MESSAGE} allowed", hint="send fewer items at once"
-            )
-        data: bytes = await receive(size)
-        return data
-
-    async def whole() -> Any:
-        try:
-            message = await receive_message()
-        except NotImplementedError as error:
-            raise InvalidArgument("compressed messages are not taken") from error
-        except (AssertionError, struct.error) as error:
-            raise InvalidArgument("the request ends in the middle of its message") from error
-        if message is None:
-            raise InvalidArgument("the call came without a request")
-        return message
-
-    stream.recv_message = whole  # type: ignore[method-assign]
-    inner.recv_data = limited  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True)
