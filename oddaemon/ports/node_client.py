@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +39,8 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatuses:
-    """One round of statuses. `down` names the engines that could not answer, with their message: what they work on is
+    """One round of statuses; of a worker's, who may say anything, a caller takes only replicas that are placed there.
+    `down` names the engines that could not answer, with their message: what they work on is
     then unknown, not gone."""
 
     statuses: Mapping[ReplicaId, FillStatus]
@@ -116,6 +117,10 @@ class NodeClient(Protocol):
 
     async def raw_status(self, engine: EngineName, replica_id: ReplicaId) -> Mapping[str, str | int | float | bool]:
         """As ports.engine.OutspokenEngine says it; empty for an engine that is none."""
+
+    def read(self, replica_id: ReplicaId, path: str, *, offset: int, length: int) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from `offset` on, at most `length` of them, in parts; an end before that is the file's.
+        `path` is a disk path. Close it when not all is wanted. Raises NotFound, StorageMissing, StorageFailed."""
 
     def refuses_torrent(self, engine: EngineName, torrent: TorrentInfo) -> str | None:
         """Why the engine cannot download this torrent; None if it can. From what the node announced."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import BaseTransport
 from collections.abc import Callable
+from typing import Any
 
 from grpclib.config import Configuration
 from grpclib.protocol import H2Protocol, Stream
@@ -12,6 +13,8 @@ from grpclib.server import Handler
 from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, UnknownFrameReceived
 from h2.settings import SettingCodes
+
+from oddaemon.domain.errors import LimitExceeded
 
 MAX_STREAMS = 1000
 """Per connection. h2 allows 100 without being told, and then every further call waits without an error."""
@@ -40,6 +43,9 @@ class Connection(H2Protocol):
     transport: asyncio.WriteTransport
     caught_up: asyncio.Event
     max_streams = MAX_STREAMS
+    max_message: int | None = None
+    """Bytes of one message; None: whoever handles the calls sees to it (`rpc.messages.limit_messages`)."""
+    on_lost: Callable[[], None] | None = None
     _close: Callable[[], None]
 
     def connection_made(self, transport: BaseTransport) -> None:
@@ -53,13 +59,24 @@ class Connection(H2Protocol):
         self.caught_up = asyncio.Event()
         # also what the keepalive calls
         self._close, self.connection.close = self.connection.close, self._close_in_time  # type: ignore[method-assign]
+        if self.max_message is not None:
+            self.connection.create_stream = _bounded(self.connection.create_stream, self.max_message)  # type: ignore[method-assign]
         h2 = self.connection._connection
         h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self.max_streams})
         self.connection.flush()
 
+    def data_received(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except NotImplementedError:
+            # an event of HTTP/2 that gRPC has no use for, as a pushed stream
+            self.processor.close("Protocol error")
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self.open_connections.discard(self)
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def _close_in_time(self) -> None:
         self._close()
@@ -85,6 +102,24 @@ class Connection(H2Protocol):
             self.connection._connection.close_connection()
             self.connection.flush()
             self.connection.close()
+
+
+def _bounded(create: Callable[..., Stream], most: int) -> Callable[..., Stream]:
+    """What makes streams, each of which refuses a message over the limit before it is read."""
+
+    def created(**given: Any) -> Stream:
+        stream = create(**given)
+        receive = stream.recv_data
+
+        async def limited(size: int) -> bytes:
+            if size > most:
+                raise LimitExceeded(f"a message of {size} bytes is larger than the {most} allowed")
+            return await receive(size)
+
+        stream.recv_data = limited  # type: ignore[method-assign]
+        return stream
+
+    return created
 
 
 def _ignore(event: object) -> None:

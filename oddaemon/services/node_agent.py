@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -49,6 +49,7 @@ STATUS_DEADLINE = Seconds(4)
 CALL_DEADLINE = Seconds(30)
 RESOLVE_DEADLINE = Seconds(120)
 CHECKSUM_BLOCK = 1 << 20
+READ_BLOCK = 256 << 10
 CHECKSUMS_AT_ONCE = 2
 """Each holds a thread for as long as reading the file takes, and everything that touches the disk needs one."""
 CHECKSUMS = frozenset({"md5", "sha1", "sha224", "sha256", "sha384", "sha512"})
@@ -203,6 +204,21 @@ class NodeAgent(NodeClient):
 
         async with self._reading:
             return await asyncio.to_thread(read)
+
+    async def read(
+        self, replica_id: ReplicaId, path: str, *, offset: int, length: int
+    ) -> AsyncGenerator[bytes, None]:
+        with disk_errors():
+            descriptor = await asyncio.to_thread(self.storage.open, replica_id, path)
+            try:
+                while length > 0:
+                    part = await asyncio.to_thread(os.pread, descriptor, min(READ_BLOCK, length), offset)
+                    if not part:
+                        return
+                    yield part
+                    offset, length = offset + len(part), length - len(part)
+            finally:
+                os.close(descriptor)
 
     async def pause(self, engine: EngineName, replica_id: ReplicaId) -> bool:
         found = self._engine(engine)

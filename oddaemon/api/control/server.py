@@ -12,12 +12,10 @@ import socket
 from collections.abc import Collection
 
 from grpclib._typing import IServable
-from grpclib.protocol import H2Protocol
-from grpclib.server import Server
 
 from oddaemon.api.control.calls import Gate
-from oddaemon.rpc.connection import Connection, RequestHandler, keepalive
-from oddaemon.rpc.messages import StrictCodec
+from oddaemon.rpc.connection import keepalive
+from oddaemon.rpc.serving import BoundedServer
 
 log = logging.getLogger(__name__)
 
@@ -32,27 +30,17 @@ CLOSE_SECONDS = 0.5
 CONFIGURATION = keepalive(KEEPALIVE_SECONDS, KEEPALIVE_TIMEOUT_SECONDS)
 
 
-class ControlServer(Server):
+class ControlServer(BoundedServer):
     """Serves on sockets that somebody else bound, and leaves them to their owner."""
 
     def __init__(self, services: Collection[IServable], gate: Gate) -> None:
-        super().__init__(services, codec=StrictCodec(), config=CONFIGURATION)
+        super().__init__(services, CONFIGURATION, gate.guard)
         self._gate = gate
-        self._mapping = {path: gate.guard(path, route) for path, route in self._mapping.items()}
-        self._connections: set[Connection] = set()
-
-    def _protocol_factory(self) -> H2Protocol:
-        handler = RequestHandler(self._mapping, self._codec, self._status_details_codec, self.__dispatch__)
-        self._handlers.add(handler)
-        connection = Connection(handler, self._config, self._h2_config)
-        connection.open_connections = self._connections
-        self.__gc_step__()
-        return connection
 
     @property
     def connections(self) -> int:
         """How many clients are connected."""
-        return len(self._connections)
+        return len(self.live)
 
     async def serve(self, listening: socket.socket) -> None:
         """Begins to accept. `listening` is bound and listens already; a duplicate of it is used."""
@@ -79,17 +67,17 @@ class ControlServer(Server):
         self._gate.end()
 
     async def _say_goodbye(self) -> None:
-        waiting = asyncio.gather(*(connection.catch_up() for connection in self._connections))
+        waiting = asyncio.gather(*(connection.catch_up() for connection in self.live))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await waiting
-        for connection in tuple(self._connections):
+        for connection in tuple(self.live):
             connection.say_goodbye()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                while self._connections:  # noqa: ASYNC110  it ends at once but for clients that do not read
+                while self.live:  # noqa: ASYNC110  it ends at once but for clients that do not read
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            for connection in tuple(self._connections):
+            for connection in tuple(self.live):
                 connection.transport.abort()
             await asyncio.sleep(0)

@@ -1,0 +1,284 @@
+"""The controller's end: accepts workers' connections, finds out who each is, and holds the newest of each node.
+
+Two kinds come to one port, told apart by what TLS agreed on (ALPN): on one the worker calls (RegistryService), on the
+other the controller does. Whoever does not say in time who it is, is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from grpclib.config import Configuration
+from odproto.gen.opendebrid.node import v1 as pb
+
+from oddaemon.domain.errors import OpenDebridError
+from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
+from oddaemon.domain.types import NodeId
+from oddaemon.ports.node_registry import Announcement, NodeRegistry
+from oddaemon.rpc.channel import GivenChannel
+from oddaemon.rpc.connection import Connection, keepalive
+from oddaemon.rpc.serving import BoundedServer
+from oddaemon.transports.grpc.announced import Judges
+from oddaemon.transports.grpc.client import GrpcNodeClient
+from oddaemon.transports.grpc.failures import failures, listen_for_errors
+from oddaemon.transports.grpc.guard import Guard
+from oddaemon.transports.grpc.handshake import check_proof, check_version, checked_node_id, checked_nonce, own_version
+from oddaemon.transports.grpc.line import Line
+from oddaemon.transports.grpc.registry_service import OPEN_CALLS, RegistryService
+from oddaemon.transports.grpc.secure import CALLS_PROTOCOL, REGISTRY_PROTOCOL, binding, spoken
+
+log = logging.getLogger(__name__)
+
+GREETING_SECONDS = 5.0
+"""For the TLS handshake, and again for showing who one is."""
+MAX_STRANGERS = 200
+"""Connections at a time that have not shown yet who they are. More are cut at once."""
+REFUSED_SECONDS = 0.5
+"""From the answer that somebody was refused to the end of the connection."""
+END_SECONDS = 3.0
+KEEPALIVE = keepalive(10.0, 10.0)
+REGISTRY_STREAMS = 16
+
+
+class _RegistryConnection(Connection):
+    max_streams = REGISTRY_STREAMS
+
+
+class _RegistryServer(BoundedServer):
+    connection_type = _RegistryConnection
+
+
+@dataclass(slots=True, eq=False)
+class _Visit:
+    """A connection of the kind on which the worker calls."""
+
+    guard: Guard
+    connection: Connection
+    node_id: NodeId | None = None
+
+
+@dataclass(slots=True)
+class NodeListener:
+    """A context: within it workers are served. `changed` is told when a node's connection came or went."""
+
+    registry: NodeRegistry
+    context: ssl.SSLContext
+    judges: Judges = field(default_factory=Judges)
+    changed: Callable[[NodeId, bool], None] = lambda node_id, connected: None
+    configuration: Configuration = KEEPALIVE
+    greeting_seconds: float = GREETING_SECONDS
+    lines: dict[NodeId, Line] = field(default_factory=dict)
+    _visits: set[_Visit] = field(default_factory=set)
+    _strangers: set[asyncio.BaseTransport] = field(default_factory=set)
+    _servers: list[asyncio.Server] = field(default_factory=list)
+    _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    _ending: bool = False
+
+    def client(self, node_id: NodeId) -> GrpcNodeClient:
+        """For good: its calls go over whatever connection the node has at the time."""
+        return GrpcNodeClient(self._line(node_id), self.judges)
+
+    def forget(self, node_id: NodeId) -> None:
+        """The node was removed: its connections are cut, what it said is forgotten."""
+        line = self.lines.pop(node_id, None)
+        if line is not None:
+            line.close()
+        for visit in tuple(self._visits):
+            if visit.node_id == node_id:
+                visit.connection.say_goodbye()
+
+    def _line(self, node_id: NodeId) -> Line:
+        return self.lines.setdefault(node_id, Line(node_id))
+
+    async def __aenter__(self) -> NodeListener:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.end()
+        await self._tasks.__aexit__(None, None, None)
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Begins to accept. `listening` is bound and listens already; a duplicate of it is used."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: _Door(self), sock=listening.dup(), ssl=self.context, backlog=1024,
+            ssl_handshake_timeout=self.greeting_seconds, ssl_shutdown_timeout=2.0,
+        )  # fmt: skip
+        self._servers.append(server)
+
+    async def end(self) -> None:
+        """Accepts nothing more, ends what is open; calls in flight end with NodeUnavailable here and with a word of
+        farewell there. Idempotent."""
+        self._ending = True
+        for server in self._servers:
+            server.close()
+        for transport in tuple(self._strangers):
+            _abort(transport)
+        for line in self.lines.values():
+            line.close()
+        await asyncio.gather(*(visit.guard.end() for visit in self._visits))
+        for visit in tuple(self._visits):
+            visit.connection.say_goodbye()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while self._visits:  # noqa: ASYNC110  it ends at once but for workers that do not read
+                    await asyncio.sleep(0.01)
+        for visit in tuple(self._visits):
+            visit.connection.transport.abort()
+
+    # who comes
+
+    def arrived(self, transport: asyncio.Transport) -> None:
+        """A TLS connection is there; by whom is not known."""
+        if self._ending or len(self._strangers) >= MAX_STRANGERS:
+            transport.abort()
+            return
+        kind = spoken(transport)
+        if kind == CALLS_PROTOCOL:
+            self._to_call(transport)
+        elif kind == REGISTRY_PROTOCOL:
+            self._to_be_called(transport)
+        else:
+            transport.abort()
+
+    def _stranger(self, transport: asyncio.Transport) -> asyncio.TimerHandle:
+        """Cut when its time is over, unless it is welcomed before."""
+        self._strangers.add(transport)
+
+        def late() -> None:
+            if transport in self._strangers:
+                log.info("node connection cut", extra={"action": "node_silent"})
+                transport.abort()
+
+        return asyncio.get_running_loop().call_later(self.greeting_seconds, late)
+
+    def _to_be_called(self, transport: asyncio.Transport) -> None:
+        late = self._stranger(transport)
+        guard = Guard(OPEN_CALLS)
+
+        def known(node_id: NodeId) -> None:
+            guard.known = True
+            visit.node_id = node_id
+            self._welcome(transport, late)
+            for other in tuple(self._visits):
+                if other.node_id == node_id and other is not visit:
+                    other.connection.say_goodbye()
+
+        def refused() -> None:
+            log.warning("node refused", extra={"action": "node_refused"})
+            asyncio.get_running_loop().call_later(REFUSED_SECONDS, transport.abort)
+
+        def lost() -> None:
+            self._visits.discard(visit)
+            self._welcome(transport, late)
+
+        service = RegistryService(
+            registry=self.registry, binding=partial(binding, transport), known=known, announced=self._announced,
+            refused=refused,
+        )  # fmt: skip
+        connection = _RegistryServer([service], self.configuration, guard.route).connection()
+        connection.on_lost = lost
+        visit = _Visit(guard, connection)
+        self._visits.add(visit)
+        _hand_over(transport, connection)
+
+    def _announced(self, node_id: NodeId, told: Announcement) -> None:
+        self._line(node_id).announced = told
+
+    def _to_call(self, transport: asyncio.Transport) -> None:
+        late = self._stranger(transport)
+        channel = GivenChannel(self.configuration)
+        listen_for_errors(channel)
+        channel.connection.on_lost = partial(self._lost, channel, transport, late)
+        _hand_over(transport, channel.connection)
+        channel.opened()
+        self._tasks.create_task(self._greet(channel, transport, late), name="greet a node")
+
+    async def _greet(self, channel: GivenChannel, transport: asyncio.Transport, late: asyncio.TimerHandle) -> None:
+        try:
+            node_id, instance = await self._shake(channel, transport)
+        except OpenDebridError as error:
+            log.warning("node refused", extra={"action": "node_refused", "error": error.message})
+            channel.close()
+            return
+        except Exception as error:
+            # also from the registry: the store may fail
+            log.error("node not greeted", extra={"action": "node_refused"}, exc_info=error)
+            channel.close()
+            return
+        except BaseException:
+            channel.close()
+            raise
+        self._welcome(transport, late)
+        if self._ending or not channel.alive:
+            channel.close()
+            return
+        line = self._line(node_id)
+        if line.connected:
+            same = line.instance == instance
+            log.warning(
+                "node connected anew", extra={"action": "node_replaced", "node": node_id, "same_program": same}
+            )
+        line.take(channel, instance)
+        self.changed(node_id, True)
+
+    async def _shake(self, channel: GivenChannel, transport: asyncio.Transport) -> tuple[NodeId, str]:
+        """Who is at the other end. Raises Unauthenticated, Unsupported, NodeUnavailable."""
+        stub, nonce = pb.NodeServiceStub(channel), new_nonce()
+        with failures("(new)", self.greeting_seconds):
+            hello = await stub.hello(
+                pb.HelloRequest(version=own_version(), nonce=nonce), timeout=self.greeting_seconds
+            )  # fmt: skip
+        check_version(hello.version, "the node")
+        node_id = checked_node_id(hello.node_id)
+        shaken = Handshake(
+            purpose=Purpose.CALLS, node_id=node_id, controller_nonce=nonce,
+            node_nonce=checked_nonce(hello.nonce), binding=binding(transport),
+        )  # fmt: skip
+        credential = await self.registry.credential_of(node_id)
+        check_proof(hello.proof, credential, Side.NODE, shaken, "the caller")
+        assert credential is not None
+        shown = proof(credential, Side.CONTROLLER, shaken)
+        with failures(node_id, self.greeting_seconds):
+            await stub.authenticate(pb.AuthenticateRequest(proof=shown), timeout=self.greeting_seconds)
+        return node_id, hello.instance[:100]
+
+    def _welcome(self, transport: asyncio.Transport, late: asyncio.TimerHandle) -> None:
+        late.cancel()
+        self._strangers.discard(transport)
+
+    def _lost(self, channel: GivenChannel, transport: asyncio.Transport, late: asyncio.TimerHandle) -> None:
+        self._welcome(transport, late)
+        for line in self.lines.values():
+            if line.lost(channel):
+                self.changed(line.node_id, False)
+        channel.close()
+
+
+class _Door(asyncio.Protocol):
+    """A connection until it is known of which kind it is."""
+
+    def __init__(self, listener: NodeListener) -> None:
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._listener.arrived(transport)
+
+
+def _hand_over(transport: asyncio.Transport, connection: Connection) -> None:
+    transport.set_protocol(connection)
+    connection.connection_made(transport)
+
+
+def _abort(transport: asyncio.BaseTransport) -> None:
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()
