@@ -10,10 +10,14 @@ import itertools
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
+from oddaemon.domain.errors import AlreadyExists, Unauthenticated
 from oddaemon.domain.events import Event
-from oddaemon.domain.types import Seconds
+from oddaemon.domain.node_proof import new_credential
+from oddaemon.domain.types import NodeId, Seconds
 from oddaemon.ports.clock import Clock
+from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.event_bus import EventBus, Gap, Overflow, Subscriber, Subscription
+from oddaemon.ports.node_registry import Announcement, Heartbeat, Joined, NodeRegistry
 from oddaemon.ports.supervisor import DaemonSpec, SupervisedDaemon, Supervisor
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -200,3 +204,42 @@ class FakeSupervisor(Supervisor):
     async def stop_all(self) -> None:
         for name in reversed(self.daemons):
             await self.stop(name)
+
+
+class FakeRegistry(NodeRegistry):
+    """A controller that knows the nodes it is told of, and remembers what they say."""
+
+    def __init__(self, *, every: float = 5.0) -> None:
+        self.credentials: dict[NodeId, bytes] = {}
+        self.tokens: set[str] = set()
+        self.announced: dict[NodeId, Announcement] = {}
+        self.beats: list[tuple[NodeId, Heartbeat]] = []
+        self.reports: list[tuple[NodeId, FillStatus]] = []
+        self.every = Seconds(every)
+
+    def add(self, node_id: NodeId) -> bytes:
+        """Its credential."""
+        self.credentials[node_id] = new_credential()
+        return self.credentials[node_id]
+
+    async def credential_of(self, node_id: NodeId) -> bytes | None:
+        return self.credentials.get(node_id)
+
+    async def join(self, token: str, node_id: NodeId) -> Joined:
+        if token not in self.tokens:
+            raise Unauthenticated("this join token is not good")
+        if node_id in self.credentials:
+            raise AlreadyExists(f"there is a node {node_id}")
+        self.tokens.discard(token)
+        return Joined(node_id=node_id, credential=self.add(node_id))
+
+    async def register(self, node_id: NodeId, told: Announcement) -> Seconds:
+        self.announced[node_id] = told
+        return self.every
+
+    async def heartbeat(self, node_id: NodeId, told: Heartbeat) -> bool:
+        self.beats.append((node_id, told))
+        return node_id in self.announced
+
+    async def report(self, node_id: NodeId, statuses: Sequence[FillStatus]) -> None:
+        self.reports += [(node_id, status) for status in statuses]
