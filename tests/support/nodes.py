@@ -12,6 +12,7 @@ from pathlib import Path
 from grpclib.config import Configuration
 
 from oddaemon import __version__
+from oddaemon.domain.torrent import TorrentInfo
 from oddaemon.domain.types import BytesPerSecond, EngineName, NodeId
 from oddaemon.engines.aria2.torrent_fill import refusal
 from oddaemon.ports.engine import Engine
@@ -21,10 +22,10 @@ from oddaemon.services.announcing import announcement
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.storage.local import LocalStorage
 from oddaemon.testing.fakes import FakeRegistry
-from oddaemon.transports.grpc import listener
+from oddaemon.transports.grpc.announced import Judges
 from oddaemon.transports.grpc.client import GrpcNodeClient
 from oddaemon.transports.grpc.dialer import ControllerAddress, registry_client, served_node
-from oddaemon.transports.grpc.listener import NodeListener
+from oddaemon.transports.grpc.listener import KEEPALIVE, NodeListener
 from oddaemon.transports.grpc.node_service import Identity
 from oddaemon.transports.grpc.secure import controller_context, fingerprint_of_file
 from tests.support.wait import until
@@ -81,14 +82,14 @@ class Controller:
 
 @contextlib.asynccontextmanager
 async def controller(
-    cert: str = "one", *, configuration: Configuration = listener.KEEPALIVE, greeting: float = 5.0,
-    judges: listener.Judges | None = None,
+    cert: str = "one", *, configuration: Configuration = KEEPALIVE, greeting: float = 5.0,
+    judges: Judges | None = None,
 ) -> AsyncIterator[Controller]:  # fmt: skip
     pem, key = str(TLS / f"{cert}.pem"), str(TLS / f"{cert}.key")
     context = await asyncio.to_thread(controller_context, pem, key)
     registry = FakeRegistry()
     async with NodeListener(
-        registry, context, judges or listener.Judges(), configuration=configuration, greeting_seconds=greeting
+        registry, context, judges or Judges(), configuration=configuration, greeting_seconds=greeting
     ) as listening:
         with tcp_listener() as sock:
             await listening.serve(sock)
@@ -100,7 +101,7 @@ async def controller(
 
 
 @contextlib.asynccontextmanager
-async def linked(agent: NodeAgent, judges: listener.Judges | None = None) -> AsyncIterator[GrpcNodeClient]:
+async def linked(agent: NodeAgent, judges: Judges | None = None) -> AsyncIterator[GrpcNodeClient]:
     """The node as its controller sees it, registered and connected."""
     async with controller(judges=judges) as built:
         identity = built.identity()
@@ -110,12 +111,12 @@ async def linked(agent: NodeAgent, judges: listener.Judges | None = None) -> Asy
             yield await built.connected()
 
 
-def own_judges(agent: NodeAgent) -> listener.Judges:
+def own_judges(agent: NodeAgent) -> Judges:
     """As of a controller that has the same engines."""
     options = {name: engine.validate_options for name, engine in agent.engines.items()}
 
-    def aria2(torrent: object, version: str) -> str | None:
-        failure = refusal(torrent, version)  # type: ignore[arg-type]
+    def aria2(torrent: TorrentInfo, version: str) -> str | None:
+        failure = refusal(torrent, version)
         return None if failure is None else failure.message
 
-    return listener.Judges(options=options, torrents={ARIA2: aria2})
+    return Judges(options=options, torrents={ARIA2: aria2})
