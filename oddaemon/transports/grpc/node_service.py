@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from typing import TypeVar
 from odproto.gen.opendebrid.node import v1 as pb
 
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
-from oddaemon.domain.torrent import MAX_FILES
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.transports.grpc.handshake import check_proof, check_version, checked_nonce, own_version
@@ -79,13 +79,13 @@ class NodeService(pb.NodeServiceBase):
     async def get_statuses(self, message: pb.GetStatusesRequest) -> AsyncIterator[pb.GetStatusesResponse]:
         found = await self.node.statuses()
         down: dict[str, str] = {name: v.storable(why) for name, why in found.down.items()}
-        for part in _parts(list(found.statuses.values()), STATUSES_AT_ONCE) or [()]:
-            yield pb.GetStatusesResponse(statuses=[wire.status_message(status) for status in part], down=down)
-            down = {}
+        yield pb.GetStatusesResponse(down=down)
+        async for part in _parts(list(found.statuses.values()), STATUSES_AT_ONCE):
+            yield pb.GetStatusesResponse(statuses=[wire.status_message(status) for status in part])
 
     async def list_files(self, message: pb.ListFilesRequest) -> AsyncIterator[pb.ListFilesResponse]:
         files = await self.node.list_files(v.engine_name(message.engine), v.replica_id(message.replica_id))
-        for part in _parts(files, FILES_AT_ONCE):
+        async for part in _parts(files, FILES_AT_ONCE):
             yield pb.ListFilesResponse(files=[wire.file_message(file) for file in part])
 
     async def verify(self, message: pb.VerifyRequest) -> pb.VerifyResponse:
@@ -130,7 +130,7 @@ class NodeService(pb.NodeServiceBase):
         return pb.DeleteResponse(freed=freed)
 
     async def inventory(self, message: pb.InventoryRequest) -> AsyncIterator[pb.InventoryResponse]:
-        for part in _parts(await self.node.inventory(), REPLICAS_AT_ONCE):
+        async for part in _parts(await self.node.inventory(), REPLICAS_AT_ONCE):
             yield pb.InventoryResponse(replica_ids=wire.replicas_message(part))
 
     async def claims(self, message: pb.ClaimsRequest) -> pb.ClaimsResponse:
@@ -173,5 +173,8 @@ class NodeService(pb.NodeServiceBase):
                 yield pb.ReadFileResponse(data=part)
 
 
-def _parts(rows: Sequence[T], size: int) -> list[Sequence[T]]:
-    return [rows[start : start + size] for start in range(0, min(len(rows), MAX_FILES * 5), size)]
+async def _parts(rows: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:
+    """Others have a turn between two parts: as long as the other side takes them, sending one does not wait."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+        await asyncio.sleep(0)

@@ -1,0 +1,206 @@
+"""A controller and its workers: what a call over the reversed connection costs more than a local one, and what the
+heartbeats of 500 workers cost.
+
+Run: python -m tests.perf.bench_nodes. To reach: a dispatch at most 3 ms more than a local one; 500 workers that beat
+every 5 s at most half a core, each beat handled in under 20 ms at the 99th percentile. The workers are a process of
+their own. The registry behind the handlers only remembers: what a store adds is not measured here. Prints; asserts
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+from oddaemon import __version__
+from oddaemon.domain.cache import EntryFile
+from oddaemon.domain.types import EngineName, NodeId, ReplicaId
+from oddaemon.ports.node_client import Dispatch, NodeClient
+from oddaemon.ports.node_registry import Heartbeat
+from oddaemon.services.announcing import announcement
+from oddaemon.testing.fakes import FakeRegistry
+from oddaemon.transports.grpc.dialer import ControllerAddress, registry_client, served_node
+from oddaemon.transports.grpc.node_service import Identity
+from tests.support.node_samples import sample, simulated_node
+from tests.support.nodes import WORKER, Controller, beat_of, controller
+
+CALLS = 300
+WORKERS = 500
+EVERY = 5.0
+SECONDS = 30.0
+PART = 64 << 20
+ENTRY = EntryFile(index=1, path="f", disk_path="f")
+
+
+async def worker(address: ControllerAddress, credential: bytes, folder: Path) -> None:
+    """A node, until the controller ends it."""
+    async with simulated_node(folder) as (agent, _):
+        identity = Identity(node_id=WORKER, credential=credential, instance="1")
+        directory = folder / "downloads" / str(ReplicaId(uuid4()))
+        directory.mkdir(mode=0o700)
+        (directory / "f").write_bytes(os.urandom(1 << 20) * (PART >> 20))
+        async with registry_client(address) as registry, served_node(address, identity, agent) as served:
+            await registry.authenticate(identity)
+            await registry.register(await announcement(agent, instance="1", software=__version__))
+            await served.lost.wait()
+
+
+async def crowd(address: ControllerAddress, credential: bytes, folder: Path) -> None:
+    """Workers that do nothing but beat. Prints the milliseconds that the slowest hundredth of beats took."""
+    async with simulated_node(folder) as (agent, _), AsyncExitStack() as stack:
+        told = await announcement(agent, instance="1", software=__version__)
+        beat = await beat_of(agent)
+        took: list[float] = []
+
+        async def one(number: int) -> None:
+            client = await stack.enter_async_context(registry_client(address))
+            identity = Identity(node_id=NodeId(f"n{number}"), credential=credential, instance="1")
+            await client.authenticate(identity)
+            await client.register(replace(told, name=f"n{number}"))
+            await asyncio.sleep(random.uniform(0, EVERY))
+            while not client.lost.is_set():
+                began = time.perf_counter()
+                await client.heartbeat(beat)
+                took.append((time.perf_counter() - began) * 1000)
+                await asyncio.sleep(EVERY - (time.perf_counter() - began))
+
+        await asyncio.gather(*(one(number) for number in range(WORKERS)), return_exceptions=True)
+        print(f"{statistics.quantiles(took, n=100)[98]:.1f}", flush=True)
+
+
+@asynccontextmanager
+async def child(kind: str, built: Controller, credential: bytes) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Started; read its output after the controller has ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.perf.bench_nodes", kind, str(built.port), built.fingerprint, folder,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(credential.hex().encode() + b"\n")
+        try:
+            yield process
+        finally:
+            await built.listener.end()
+            async with asyncio.timeout(60):
+                await process.wait()
+
+
+async def milliseconds(call: Callable[[], Awaitable[object]]) -> list[float]:
+    took = []
+    for _ in range(CALLS):
+        began = time.perf_counter()
+        await call()
+        took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+def dispatches(node: NodeClient) -> Callable[[], Awaitable[object]]:
+    what = sample("x.bin", size="1K", rate="1")
+
+    async def dispatch() -> None:
+        order = Dispatch(
+            replica_id=ReplicaId(uuid4()), engine=EngineName("simulated"), source=what.source, options=what.options
+        )
+        await node.dispatch(order)
+        await node.cancel(order.engine, order.replica_id)
+
+    return dispatch
+
+
+async def calls() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with simulated_node(Path(folder)) as (agent, _):
+            here = {
+                "claims": await milliseconds(lambda: agent.claims("http://x.invalid")),
+                "statuses": await milliseconds(agent.statuses),
+                "dispatch and cancel": await milliseconds(dispatches(agent)),
+            }
+    async with controller() as built:
+        credential = built.registry.add(WORKER)
+        async with child("worker", built, credential):
+            node = await built.connected()
+            await node.claims("http://x.invalid")
+            there = {
+                "claims": await milliseconds(lambda: node.claims("http://x.invalid")),
+                "statuses": await milliseconds(node.statuses),
+                "dispatch and cancel": await milliseconds(dispatches(node)),
+            }
+            replicas = [
+                replica
+                for replica in await node.inventory()
+                if (await node.verify(replica, [ENTRY]))[1] is not None
+            ]
+            began, count = time.perf_counter(), 0
+            async for part in node.read(replicas[0], "f", offset=0, length=PART):
+                count += len(part)
+            rate = count / (time.perf_counter() - began) / 2**20
+    for name, took in here.items():
+        more = statistics.median(there[name]) - statistics.median(took)
+        slow = statistics.quantiles(there[name], n=100)[98]
+        each = " (two calls; to reach: 3 each)" if name.startswith("dispatch") else " (to reach: 3)"
+        print(
+            f"{name}: {statistics.median(took):.2f} ms here, {statistics.median(there[name]):.2f} ms over the "
+            f"connection, {more:.2f} more{each}; 99 %: {slow:.2f}"
+        )
+    print(f"bytes of a file over the connection: {rate:.0f} MiB/s")
+
+
+class _Any(FakeRegistry):
+    """All nodes have one credential."""
+
+    def __init__(self, credential: bytes) -> None:
+        super().__init__(every=EVERY)
+        self.credential = credential
+
+    async def credential_of(self, node_id: NodeId) -> bytes | None:
+        return self.credential
+
+    async def heartbeat(self, node_id: NodeId, told: Heartbeat) -> bool:
+        self.beats.append((node_id, told))
+        return True
+
+
+async def beats() -> None:
+    async with controller() as built:
+        credential = built.registry.add(WORKER)
+        registry = built.listener.registry = _Any(credential)
+        async with child("crowd", built, credential) as process:
+            while len(registry.announced) < WORKERS:
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(EVERY)
+            before, cpu, began = len(registry.beats), time.process_time(), time.perf_counter()
+            await asyncio.sleep(SECONDS)
+            elapsed = time.perf_counter() - began
+            count, share = len(registry.beats) - before, (time.process_time() - cpu) / elapsed
+        assert process.stdout is not None
+        slow = (await process.stdout.read()).decode().strip()
+    print(
+        f"{WORKERS} workers: {count / elapsed:.0f} beats a second, {share:.2f} of a core (to reach: 0.5), "
+        f"99 % within {slow} ms, the way there and back included (to reach: 20)"
+    )
+
+
+async def main() -> None:
+    await calls()
+    await beats()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        kind, port, fingerprint, where = sys.argv[1:]
+        at = ControllerAddress(host="127.0.0.1", port=int(port), fingerprint=fingerprint)
+        secret = bytes.fromhex(sys.stdin.readline())
+        asyncio.run((worker if kind == "worker" else crowd)(at, secret, Path(where)))
+    else:
+        asyncio.run(main())
