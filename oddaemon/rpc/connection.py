@@ -59,6 +59,9 @@ class Connection(H2Protocol):
         self.processor.processors[UnknownFrameReceived] = _ignore
         self.processor.processors[PingAckReceived] = self._ping_acknowledged
         self.caught_up = asyncio.Event()
+        # a call that came just before the end begins after it, and grpclib would log a traceback
+        peer = self.connection.get_peer()
+        self.connection.get_peer = lambda: peer  # type: ignore[method-assign]
         # also what the keepalive calls
         self._close, self.connection.close = self.connection.close, self._close_in_time  # type: ignore[method-assign]
         if self.max_message is not None:
@@ -68,6 +71,9 @@ class Connection(H2Protocol):
         self.connection.flush()
 
     def data_received(self, data: bytes) -> None:
+        if self.connection.is_closing():
+            # what still comes can get no answer; grpclib would log a traceback for each call of it
+            return
         try:
             super().data_received(data)
         except NotImplementedError:

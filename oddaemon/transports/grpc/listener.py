@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 
 GREETING_SECONDS = 5.0
 """For the TLS handshake, and again for showing who one is."""
-MAX_STRANGERS = 200
-"""Connections at a time that have not shown yet who they are. More are cut at once."""
+MAX_STRANGERS = 1000
+"""Connections at a time that have not shown yet who they are: 500 workers, when their controller is back. More are cut
+at once, and come again."""
 REFUSED_SECONDS = 0.5
 """From the answer that somebody was refused to the end of the connection."""
 END_SECONDS = 3.0
