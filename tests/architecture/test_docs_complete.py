@@ -82,10 +82,9 @@ def test_every_failure_and_reason_is_described() -> None:
 
 def test_every_call_is_described() -> None:
     text = (REFERENCE / "protocol.md").read_text()
-    folder = ROOT / "proto" / "opendebrid" / "control" / "v1"
-    protos = "".join(proto.read_text() for proto in folder.glob("*.proto"))
+    protos = "".join(proto.read_text() for proto in (ROOT / "proto" / "opendebrid").rglob("*.proto"))
     calls = re.findall(r"^  rpc (\w+)\(", protos, re.MULTILINE)
-    assert "Hello" in calls
+    assert {"Hello", "Dispatch", "Heartbeat"} <= set(calls)
     for name in calls:
         assert re.search(rf"^\|[^|]*`{name}`", text, re.MULTILINE), name
 
