@@ -901,6 +901,7 @@ async def test_a_reader_that_does_not_read_holds_the_drain_up_only_shortly(serve
 async def test_a_call_of_a_later_version_is_told_from_a_failure(served: Desk) -> None:
     """odctl says "upgrade the daemon" then; grpclib's own answer would hide which it is."""
     async with served.channel() as channel:
+        channel._codec = Raw()
         with pytest.raises(GRPCError) as caught:
             await raw_call(channel, path_of("OfALaterVersion"), b"")
         assert caught.value.status is Status.UNIMPLEMENTED
