@@ -44,10 +44,11 @@ def load(file: Path) -> tuple[Preferences, str]:
     """What the file says, and what is wrong with it, if anything."""
     try:
         written = file.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Preferences(), ""
     except (OSError, ValueError) as error:
-        return Preferences(), f"{file} cannot be read ({error}): it is not used"
+        why = error.strerror if isinstance(error, OSError) else error
+        return Preferences(), f"{file} cannot be read ({why}): it is not used"
     import tomllib  # takes a tenth of the start, and most people have no such file
 
     try:
