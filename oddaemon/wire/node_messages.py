@@ -164,8 +164,9 @@ def dispatch_message(order: Dispatch) -> pb.DispatchRequest:
     return pb.DispatchRequest(
         replica_id=order.replica_id.bytes, engine=order.engine, source=source_message(order.source),
         options=dict(order.options), torrent=order.torrent, selection=selection_message(order.selection),
-        not_a_page=not order.may_be_page, max_rate_down=order.max_rate_down, max_rate_up=order.max_rate_up,
-        handle=order.handle, afresh=order.afresh, keep=[v.path_bytes(path) for path in sorted(order.keep)],
+        not_a_page=not order.may_be_page, max_rate_down=count(order.max_rate_down, v.MAX_RATE),
+        max_rate_up=count(order.max_rate_up, v.MAX_RATE), handle=order.handle, afresh=order.afresh,
+        keep=[v.path_bytes(path) for path in sorted(order.keep)],
         recheck=order.recheck,
     )  # fmt: skip
 
@@ -422,6 +423,15 @@ def raw_from(message: pb.RawStatusResponse) -> dict[str, _RAW]:
             raise v.refuse("values", "holds one without a value")
         found[v.text(name, "name")] = v.said(told[0]) if isinstance(told[0], str) else told[0]
     return found
+
+
+def limit_message(
+    engine: EngineName, replica_id: ReplicaId, down: BytesPerSecond | None, up: BytesPerSecond | None
+) -> pb.LimitRequest:
+    """A limit that no line reaches is as good as another."""
+    return pb.LimitRequest(
+        engine=engine, replica_id=replica_id.bytes, down=count(down, v.MAX_RATE), up=count(up, v.MAX_RATE)
+    )
 
 
 def maybe_limits(message: pb.LimitRequest) -> tuple[BytesPerSecond | None, BytesPerSecond | None]:

@@ -13,7 +13,6 @@ import betterproto2
 
 from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.files import MAX_PATH_BYTES, SafeRelativePath
-from oddaemon.domain.torrent import MAX_FILES
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, ReplicaId, Seconds
 from oddaemon.wire.values import clean, eta
 
@@ -23,6 +22,8 @@ C = TypeVar("C", bound=Collection[Any])
 MAX_SIZE = 2**60
 """An exbibyte. Sums of a few of them still fit into a database's integers."""
 MAX_RATE = 2**50
+MAX_INDEX = 2**31 - 1
+"""More than there may be files: engines leave gaps, as yt-dlp for the subtitles of a playlist's entries."""
 MAX_SECONDS = 100 * 366 * 86400.0
 MAX_NAME = 4096
 """Characters of most texts. Who sends one cuts it: a name that somebody put into a torrent must not make the whole
@@ -113,8 +114,8 @@ def known_duration(value: float | None) -> float | None:
 
 
 def index(value: int) -> int:
-    if not 1 <= value <= MAX_FILES:
-        raise refuse("index", f"is not from 1 to {MAX_FILES}")
+    if not 1 <= value <= MAX_INDEX:
+        raise refuse("index", f"is not from 1 to {MAX_INDEX}")
     return value
 
 

@@ -440,12 +440,27 @@ async def test_a_slow_stranger_is_cut(tmp_path: Path) -> None:
 async def test_a_crowd_of_strangers_keeps_no_node_out(node: Still, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oddaemon.transports.grpc.listener.MAX_STRANGERS", 5)
     async with controller(greeting=2.0) as built:
-        crowd = [
-            await asyncio.open_connection("127.0.0.1", built.port, ssl=tls(CALLS_PROTOCOL), server_hostname="")
-            for _ in range(12)
-        ]
+        crowd = []
+        for _ in range(12):
+            with contextlib.suppress(ConnectionError):
+                crowd.append(await asyncio.open_connection("127.0.0.1", built.port))
         await until(lambda: len(built.listener._strangers) <= 5, what="a bounded crowd")
         await until(lambda: not built.listener._strangers, what="they are cut")
+        async with served_node(built.address(), built.identity(), node):
+            await built.connected()
+        for _, writer in crowd:
+            writer.transport.abort()
+
+
+async def test_one_address_keeps_no_other_out(node: Still, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oddaemon.transports.grpc.listener.MAX_STRANGERS", 12)
+    monkeypatch.setattr("oddaemon.transports.grpc.listener.MAX_OF_ONE_ADDRESS", 4)
+    async with controller(greeting=30.0) as built:
+        crowd = []
+        for _ in range(20):
+            with contextlib.suppress(ConnectionError):
+                crowd.append(await asyncio.open_connection("127.0.0.1", built.port, local_addr=("127.0.0.2", 0)))
+        await until(lambda: len(built.listener._strangers) == 4, what="four of them")
         async with served_node(built.address(), built.identity(), node):
             await built.connected()
         for _, writer in crowd:

@@ -22,8 +22,7 @@ from oddaemon.domain.cache import CacheKey, EntryFile, KeyKind
 from oddaemon.domain.failure import Failure, FailureCode, Retry
 from oddaemon.domain.node import DiskUsage, EngineHealth, NodeSnapshot
 from oddaemon.domain.source import Source, SourceKind, parse_source
-from oddaemon.domain.torrent import MAX_FILES
-from oddaemon.domain.types import Bytes, EngineName, Handle, NodeId, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import (
     FillFile,
     FillState,
@@ -53,7 +52,7 @@ WORDS = st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=30)
 SIZE = st.integers(0, v.MAX_SIZE).map(Bytes)
 RATE = st.integers(0, v.MAX_RATE)
 SMALL = st.integers(0, 2**32 - 1)
-INDEX = st.integers(1, MAX_FILES)
+INDEX = st.integers(1, v.MAX_INDEX)
 REPLICA = st.uuids().map(ReplicaId)
 ENGINE = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True).map(EngineName)
 HASH = st.from_regex(r"[0-9a-f]{40}", fullmatch=True)
@@ -313,6 +312,17 @@ def test_a_torrent_s_long_names_do_not_break_the_answer() -> None:
     assert wire.raw_from(sent(wire.raw_message({str(n): LONG[:100] for n in range(5000)})))
 
 
+@given(st.integers(v.MAX_RATE, 2**63 - 1))
+def test_a_limit_that_no_line_reaches_is_taken(rate: int) -> None:
+    order = Dispatch(
+        replica_id=ReplicaId(uuid4()), engine=ARIA2, source=parse_source("http://x.example/y"), options={},
+        max_rate_down=BytesPerSecond(rate), max_rate_up=BytesPerSecond(rate),
+    )  # fmt: skip
+    assert wire.dispatch_from(sent(wire.dispatch_message(order))).max_rate_down == v.MAX_RATE
+    limit = wire.limit_message(ARIA2, order.replica_id, BytesPerSecond(rate), None)
+    assert wire.maybe_limits(sent(limit)) == (v.MAX_RATE, None)
+
+
 # lies
 
 
@@ -359,7 +369,7 @@ def test_a_path_that_is_not_safe_is_refused(path: bytes) -> None:
         wire.dispatch_from(sent(order))
 
 
-@pytest.mark.parametrize("index", [0, MAX_FILES + 1, 2**32 - 1])
+@pytest.mark.parametrize("index", [0, v.MAX_INDEX + 1, 2**32 - 1])
 def test_an_index_that_no_file_has_is_refused(index: int) -> None:
     with pytest.raises(e.InvalidArgument):
         wire.file_from(sent(pb.FillFile(index=index, disk_path=b"x")))

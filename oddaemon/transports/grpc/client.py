@@ -175,7 +175,7 @@ class GrpcNodeClient(NodeClient):
         self, engine: EngineName, replica_id: ReplicaId, *, down: BytesPerSecond | None, up: BytesPerSecond | None
     ) -> None:
         stub = self.line.stub()
-        request = pb.LimitRequest(engine=engine, replica_id=replica_id.bytes, down=down, up=up)
+        request = wire.limit_message(engine, replica_id, down, up)
         await self._ask(lambda **kw: stub.limit(request, **kw), CALL)
 
     async def cancel(self, engine: EngineName, replica_id: ReplicaId) -> None:

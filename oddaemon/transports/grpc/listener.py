@@ -37,10 +37,12 @@ from oddaemon.transports.grpc.secure import CALLS_PROTOCOL, REGISTRY_PROTOCOL, b
 log = logging.getLogger(__name__)
 
 GREETING_SECONDS = 5.0
-"""For the TLS handshake, and again for showing who one is."""
+"""From a connection's coming until it is known who that is, the TLS handshake included."""
 MAX_STRANGERS = 1000
 """Connections at a time that have not shown yet who they are: 500 workers, when their controller is back. More are cut
 at once, and come again."""
+MAX_OF_ONE_ADDRESS = 500
+"""Strangers: one that holds many connections open keeps no other out."""
 REFUSED_SECONDS = 0.5
 """From the answer that somebody was refused to the end of the connection."""
 END_SECONDS = 3.0
@@ -65,6 +67,14 @@ class _Visit:
     node_id: NodeId | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Stranger:
+    plain: asyncio.Transport
+    """Below TLS."""
+    door: _Door
+    late: asyncio.TimerHandle
+
+
 @dataclass(slots=True)
 class NodeListener:
     """A context: within it workers are served. `changed` is told when a node's connection came or went."""
@@ -77,7 +87,8 @@ class NodeListener:
     greeting_seconds: float = GREETING_SECONDS
     lines: dict[NodeId, Line] = field(default_factory=dict)
     _visits: set[_Visit] = field(default_factory=set)
-    _strangers: set[asyncio.BaseTransport] = field(default_factory=set)
+    _strangers: dict[asyncio.Transport, str] = field(default_factory=dict)
+    """With their addresses."""
     _servers: list[asyncio.Server] = field(default_factory=list)
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _ending: bool = False
@@ -109,10 +120,7 @@ class NodeListener:
     async def serve(self, listening: socket.socket) -> None:
         """Begins to accept. `listening` is bound and listens already; a duplicate of it is used."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: _Door(self), sock=listening.dup(), ssl=self.context, backlog=1024,
-            ssl_handshake_timeout=self.greeting_seconds, ssl_shutdown_timeout=2.0,
-        )  # fmt: skip
+        server = await loop.create_server(lambda: _Door(self), sock=listening.dup(), backlog=1024)
         self._servers.append(server)
 
     async def end(self) -> None:
@@ -122,7 +130,7 @@ class NodeListener:
         for server in self._servers:
             server.close()
         for transport in tuple(self._strangers):
-            _abort(transport)
+            transport.abort()
         for line in self.lines.values():
             line.close()
         await asyncio.gather(*(visit.guard.end() for visit in self._visits))
@@ -137,38 +145,55 @@ class NodeListener:
 
     # who comes
 
-    def arrived(self, transport: asyncio.Transport) -> None:
-        """A TLS connection is there; by whom is not known."""
-        if self._ending or len(self._strangers) >= MAX_STRANGERS:
-            transport.abort()
+    def arrived(self, plain: asyncio.Transport, door: _Door) -> None:
+        """Somebody connected. TLS is begun here, not by asyncio's server, so that who has not come through it is
+        counted, too."""
+        address = _address(plain)
+        if (
+            self._ending
+            or len(self._strangers) >= MAX_STRANGERS
+            or sum(other == address for other in self._strangers.values()) >= MAX_OF_ONE_ADDRESS
+        ):
+            plain.abort()
             return
-        kind = spoken(transport)
-        if kind == CALLS_PROTOCOL:
-            self._to_call(transport)
-        elif kind == REGISTRY_PROTOCOL:
-            self._to_be_called(transport)
+        plain.pause_reading()
+        self._strangers[plain] = address
+        self._tasks.create_task(self._secure(plain, door), name="TLS of a node")
+
+    async def _secure(self, plain: asyncio.Transport, door: _Door) -> None:
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(self.greeting_seconds, self._late, plain)
+        try:
+            transport = await loop.start_tls(
+                plain, door, self.context, server_side=True, ssl_handshake_timeout=self.greeting_seconds,
+                ssl_shutdown_timeout=2.0,
+            )  # fmt: skip
+            # None: it was cut meanwhile
+            kind = spoken(transport) if transport is not None else None
+        except Exception as error:  # noqa: BLE001  whatever a stranger sends is his own failure
+            log.debug("no TLS", extra={"action": "node_no_tls", "error": repr(error)})
+            transport = kind = None
+        stranger = _Stranger(plain, door, late)
+        if transport is not None and kind == CALLS_PROTOCOL and not self._ending:
+            self._to_call(transport, stranger)
+        elif transport is not None and kind == REGISTRY_PROTOCOL and not self._ending:
+            self._to_be_called(transport, stranger)
         else:
-            transport.abort()
+            self._welcome(stranger)
+            plain.abort()
 
-    def _stranger(self, transport: asyncio.Transport) -> asyncio.TimerHandle:
-        """Cut when its time is over, unless it is welcomed before."""
-        self._strangers.add(transport)
+    def _late(self, plain: asyncio.Transport) -> None:
+        if plain in self._strangers:
+            log.info("node connection cut", extra={"action": "node_silent"})
+            plain.abort()
 
-        def late() -> None:
-            if transport in self._strangers:
-                log.info("node connection cut", extra={"action": "node_silent"})
-                transport.abort()
-
-        return asyncio.get_running_loop().call_later(self.greeting_seconds, late)
-
-    def _to_be_called(self, transport: asyncio.Transport) -> None:
-        late = self._stranger(transport)
+    def _to_be_called(self, transport: asyncio.Transport, stranger: _Stranger) -> None:
         guard = Guard(OPEN_CALLS)
 
         def known(node_id: NodeId) -> None:
             guard.known = True
             visit.node_id = node_id
-            self._welcome(transport, late)
+            self._welcome(stranger)
             for other in tuple(self._visits):
                 if other.node_id == node_id and other is not visit:
                     other.connection.say_goodbye()
@@ -179,7 +204,7 @@ class NodeListener:
 
         def lost() -> None:
             self._visits.discard(visit)
-            self._welcome(transport, late)
+            self._welcome(stranger)
 
         service = RegistryService(
             registry=self.registry, binding=partial(binding, transport), known=known, announced=self._announced,
@@ -189,21 +214,20 @@ class NodeListener:
         connection.on_lost = lost
         visit = _Visit(guard, connection)
         self._visits.add(visit)
-        _hand_over(transport, connection)
+        stranger.door.hand_over(transport, connection)
 
     def _announced(self, node_id: NodeId, told: Announcement) -> None:
         self._line(node_id).announced = told
 
-    def _to_call(self, transport: asyncio.Transport) -> None:
-        late = self._stranger(transport)
+    def _to_call(self, transport: asyncio.Transport, stranger: _Stranger) -> None:
         channel = GivenChannel(self.configuration)
         listen_for_errors(channel)
-        channel.connection.on_lost = partial(self._lost, channel, transport, late)
-        _hand_over(transport, channel.connection)
+        channel.connection.on_lost = partial(self._lost, channel, stranger)
+        stranger.door.hand_over(transport, channel.connection)
         channel.opened()
-        self._tasks.create_task(self._greet(channel, transport, late), name="greet a node")
+        self._tasks.create_task(self._greet(channel, transport, stranger), name="greet a node")
 
-    async def _greet(self, channel: GivenChannel, transport: asyncio.Transport, late: asyncio.TimerHandle) -> None:
+    async def _greet(self, channel: GivenChannel, transport: asyncio.Transport, stranger: _Stranger) -> None:
         try:
             node_id, instance = await self._shake(channel, transport)
         except OpenDebridError as error:
@@ -218,7 +242,7 @@ class NodeListener:
         except BaseException:
             channel.close()
             raise
-        self._welcome(transport, late)
+        self._welcome(stranger)
         if self._ending or not channel.alive:
             channel.close()
             return
@@ -252,12 +276,13 @@ class NodeListener:
             await stub.authenticate(pb.AuthenticateRequest(proof=shown), timeout=self.greeting_seconds)
         return node_id, hello.instance[:100]
 
-    def _welcome(self, transport: asyncio.Transport, late: asyncio.TimerHandle) -> None:
-        late.cancel()
-        self._strangers.discard(transport)
+    def _welcome(self, stranger: _Stranger) -> None:
+        """It is known, or gone."""
+        stranger.late.cancel()
+        self._strangers.pop(stranger.plain, None)
 
-    def _lost(self, channel: GivenChannel, transport: asyncio.Transport, late: asyncio.TimerHandle) -> None:
-        self._welcome(transport, late)
+    def _lost(self, channel: GivenChannel, stranger: _Stranger) -> None:
+        self._welcome(stranger)
         for line in self.lines.values():
             if line.lost(channel):
                 self.changed(line.node_id, False)
@@ -265,21 +290,33 @@ class NodeListener:
 
 
 class _Door(asyncio.Protocol):
-    """A connection until it is known of which kind it is."""
+    """A connection until it is known of which kind it is. What comes right behind the TLS handshake waits here: whoever
+    awaits `start_tls` goes on only afterwards."""
 
     def __init__(self, listener: NodeListener) -> None:
         self._listener = listener
+        self._waiting = bytearray()
+        self._gone = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self._listener.arrived(transport)
+        self._listener.arrived(transport, self)
+
+    def data_received(self, data: bytes) -> None:
+        self._waiting += data
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._gone = True
+
+    def hand_over(self, transport: asyncio.Transport, connection: Connection) -> None:
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if self._waiting:
+            connection.data_received(bytes(self._waiting))
+        if self._gone:
+            connection.connection_lost(None)
 
 
-def _hand_over(transport: asyncio.Transport, connection: Connection) -> None:
-    transport.set_protocol(connection)
-    connection.connection_made(transport)
-
-
-def _abort(transport: asyncio.BaseTransport) -> None:
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
+def _address(transport: asyncio.Transport) -> str:
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
