@@ -22,6 +22,9 @@ MAX_STREAMS = 1000
 FLUSH_SECONDS = 2.0
 """What a connection that is closed has for delivering what was written. A client that stopped reading never takes it,
 and until then grpclib would hold the connection and every call on it."""
+MAX_UNSENT = 64 << 20
+"""Bytes that wait for a peer to read them. Data waits for its window, but each ping is answered at once: one who sends
+them and reads nothing would have us keep every answer."""
 LAST_PING = b"last one"
 
 
@@ -73,6 +76,9 @@ class Connection(H2Protocol):
     def data_received(self, data: bytes) -> None:
         if self.connection.is_closing():
             # what still comes can get no answer; grpclib would log a traceback for each call of it
+            return
+        if self.transport.get_write_buffer_size() > MAX_UNSENT:
+            self.transport.abort()
             return
         try:
             super().data_received(data)
