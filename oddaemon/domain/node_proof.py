@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from oddaemon.domain.types import NodeId
@@ -27,6 +27,8 @@ class Purpose(StrEnum):
     """The node calls."""
     CALLS = "calls"
     """The controller calls."""
+    JOIN = "join"
+    """A node that has no credential yet shows a join token."""
 
 
 class Side(StrEnum):
@@ -44,6 +46,20 @@ class Handshake:
     node_nonce: bytes
     binding: bytes
     """The TLS connection's own: no other connection has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """What lets a new node in. Neither side tells the secret: both prove, under `token_key(secret)`, that they know
+    it."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+def token_key(secret: str) -> bytes:
+    """What a controller keeps of a token's secret, which is random and long: a plain digest hides it."""
+    return hashlib.sha256(secret.encode()).digest()
 
 
 def new_nonce() -> bytes:

@@ -69,9 +69,14 @@ class NodeRegistry(Protocol):
     async def credential_of(self, node_id: NodeId) -> bytes | None:
         """What the node has to know; None for one that does not exist or was removed."""
 
-    async def join(self, token: str, node_id: NodeId) -> Joined:
-        """A credential for a node that shows a join token. Raises Unauthenticated for one that is wrong, used up or
-        expired, AlreadyExists for a node of that name that is there."""
+    async def token_key(self, token_id: str) -> bytes | None:
+        """What who joins with that token has to know (domain.node_proof.token_key); None for a token that does not
+        exist, is used up, expired or revoked."""
+
+    async def join(self, token_id: str, node_id: NodeId) -> Joined:
+        """A credential for a node that has shown that it knows the token; uses the token up if it is for one node.
+        Raises Unauthenticated for one that is not good any more, AlreadyExists for a node of that name that is
+        there."""
 
     async def register(self, node_id: NodeId, told: Announcement) -> Seconds:
         """Takes the node for online, with what it has. In how many seconds it is expected to beat."""

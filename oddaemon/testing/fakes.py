@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from oddaemon.domain.errors import AlreadyExists, Unauthenticated
 from oddaemon.domain.events import Event
-from oddaemon.domain.node_proof import new_credential
+from oddaemon.domain.node_proof import new_credential, token_key
 from oddaemon.domain.types import NodeId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillStatus
@@ -211,7 +211,8 @@ class FakeRegistry(NodeRegistry):
 
     def __init__(self, *, every: float = 5.0) -> None:
         self.credentials: dict[NodeId, bytes] = {}
-        self.tokens: set[str] = set()
+        self.tokens: dict[str, str] = {}
+        """Secrets by ids; each is good for one node."""
         self.announced: dict[NodeId, Announcement] = {}
         self.beats: list[tuple[NodeId, Heartbeat]] = []
         self.reports: list[tuple[NodeId, FillStatus]] = []
@@ -225,12 +226,15 @@ class FakeRegistry(NodeRegistry):
     async def credential_of(self, node_id: NodeId) -> bytes | None:
         return self.credentials.get(node_id)
 
-    async def join(self, token: str, node_id: NodeId) -> Joined:
-        if token not in self.tokens:
-            raise Unauthenticated("this join token is not good")
+    async def token_key(self, token_id: str) -> bytes | None:
+        secret = self.tokens.get(token_id)
+        return None if secret is None else token_key(secret)
+
+    async def join(self, token_id: str, node_id: NodeId) -> Joined:
         if node_id in self.credentials:
             raise AlreadyExists(f"there is a node {node_id}")
-        self.tokens.discard(token)
+        if self.tokens.pop(token_id, None) is None:
+            raise Unauthenticated("this join token is not good")
         return Joined(node_id=node_id, credential=self.add(node_id))
 
     async def register(self, node_id: NodeId, told: Announcement) -> Seconds:

@@ -282,7 +282,7 @@ async def test_a_stranger_s_message_is_small() -> None:
     async with controller() as built, registry_client(built.address()) as registry:
         stub = registry_pb.RegistryServiceStub(registry.channel)
         with pytest.raises(GRPCError) as caught:
-            await stub.join(registry_pb.JoinRequest(token="x" * 100_000, node_id="attic"), timeout=20)
+            await stub.join(registry_pb.JoinRequest(token_id="x" * 100_000, node_id="attic"), timeout=20)
         assert caught.value.status is Status.RESOURCE_EXHAUSTED
 
 

@@ -20,7 +20,16 @@ from oddaemon import __version__
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.errors import AlreadyExists, NodeUnavailable, Unauthenticated, Unsupported
 from oddaemon.domain.node import DiskUsage, NodeSnapshot
-from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_credential, new_nonce, proof, proven
+from oddaemon.domain.node_proof import (
+    Handshake,
+    JoinToken,
+    Purpose,
+    Side,
+    new_credential,
+    new_nonce,
+    proof,
+    proven,
+)
 from oddaemon.domain.types import Bytes, EngineName, NodeId, ReplicaId
 from oddaemon.ports.engine import FillState, FillStatus
 from oddaemon.ports.node_client import NodeStatuses
@@ -156,7 +165,7 @@ async def test_a_controller_that_ends_leaves_nobody_waiting(node: Still) -> None
             with pytest.raises(NodeUnavailable):
                 await registry.heartbeat(await beat_of(node))
         with pytest.raises(NodeUnavailable):
-            await join(built.address(), "x", WORKER)
+            await join(built.address(), JoinToken("x", "y"), WORKER)
 
 
 async def test_a_call_that_is_given_up_ends_at_the_node(node: Still) -> None:
@@ -222,7 +231,7 @@ async def test_another_certificate_is_refused_before_anything_is_said(node: Stil
     async with controller("one") as right, controller("two") as wrong:
         address = wrong.address(fingerprint=right.fingerprint)
         with pytest.raises(Unauthenticated, match="certificate"):
-            await join(address, "secret", WORKER)
+            await join(address, JoinToken("x", "y"), WORKER)
         with pytest.raises(Unauthenticated, match="certificate"):
             async with served_node(address, right.identity(), node):
                 pass
@@ -298,16 +307,28 @@ async def test_a_proof_is_good_once_and_a_failure_ends_the_connection() -> None:
 
 async def test_a_token_is_good_once() -> None:
     async with controller() as built:
-        built.registry.tokens |= {"first", "second"}
-        joined = await join(built.address(), "first", WORKER)
+        built.registry.tokens |= {"1": "first", "2": "second"}
+        first, second = JoinToken("1", "first"), JoinToken("2", "second")
+        joined = await join(built.address(), first, WORKER)
         assert joined.credential == built.registry.credentials[WORKER]
-        with pytest.raises(Unauthenticated):
-            await join(built.address(), "first", NodeId("cellar"))
+        for bad in (first, JoinToken("2", "secnd"), JoinToken("3", "third"), JoinToken("", "")):
+            with pytest.raises(Unauthenticated, match="token is not good"):
+                await join(built.address(), bad, NodeId("cellar"))
         with pytest.raises(AlreadyExists):
-            await join(built.address(), "second", WORKER)
+            await join(built.address(), second, WORKER)
         for name in ("", "../x", "a b", "x" * 300):
             with pytest.raises(Unauthenticated):
-                await join(built.address(), "second", NodeId(name))
+                await join(built.address(), second, NodeId(name))
+        assert "second" not in repr(second)
+
+
+async def test_a_stolen_certificate_gets_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thief lets everybody join, and hears neither the secret nor is believed."""
+    async with controller() as thief:
+        thief.registry.tokens["1"] = "what he takes it for"
+        monkeypatch.setattr("oddaemon.transports.grpc.registry_service.check_proof", lambda *given: None)
+        with pytest.raises(Unauthenticated, match="does not know this join token"):
+            await join(thief.address(), JoinToken("1", "the secret"), WORKER)
 
 
 def test_a_proof_is_of_one_side_one_purpose_and_one_handshake() -> None:

@@ -18,7 +18,16 @@ from grpclib.config import Configuration
 from odproto.gen.opendebrid.registry import v1 as pb
 
 from oddaemon.domain.errors import NodeUnavailable, OpenDebridError, Unavailable
-from oddaemon.domain.node_proof import CREDENTIAL_BYTES, Handshake, Purpose, Side, new_nonce, proof
+from oddaemon.domain.node_proof import (
+    CREDENTIAL_BYTES,
+    Handshake,
+    JoinToken,
+    Purpose,
+    Side,
+    new_nonce,
+    proof,
+    token_key,
+)
 from oddaemon.domain.types import NodeId, Seconds
 from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.node_client import NodeClient
@@ -28,7 +37,14 @@ from oddaemon.rpc.connection import Connection, keepalive
 from oddaemon.rpc.serving import BoundedServer
 from oddaemon.transports.grpc.controller_errors import controller_failures, listen_for_refusals
 from oddaemon.transports.grpc.guard import Guard
-from oddaemon.transports.grpc.handshake import check_proof, check_version, checked_node_id, checked_nonce, own_version
+from oddaemon.transports.grpc.handshake import (
+    NOT_THE_CONTROLLER,
+    check_proof,
+    check_version,
+    checked_node_id,
+    checked_nonce,
+    own_version,
+)
 from oddaemon.transports.grpc.node_service import OPEN_CALLS, Identity, NodeService
 from oddaemon.transports.grpc.secure import (
     CALLS_PROTOCOL,
@@ -125,23 +141,30 @@ class RegistryClient:
         check_version(found.version, "the controller")
         self._nonce = checked_nonce(found.nonce)
 
-    async def join(self, token: str, node_id: NodeId) -> Joined:
-        request = pb.JoinRequest(token=token, node_id=node_id)
+    async def join(self, token: JoinToken, node_id: NodeId) -> Joined:
+        key = token_key(token.secret)
+        shaken = self._shaken(Purpose.JOIN, node_id)
+        shown = proof(key, Side.NODE, shaken)
+        request = pb.JoinRequest(token_id=token.id, node_id=node_id, nonce=shaken.node_nonce, proof=shown)
         found = await self._ask(lambda **kw: self._stub.join(request, **kw))
+        check_proof(found.proof, key, Side.CONTROLLER, shaken, "the controller does not know this join token")
         if len(found.credential) != CREDENTIAL_BYTES:
             raise Unavailable("the controller answers what is no credential")
         return Joined(node_id=checked_node_id(found.node_id), credential=found.credential)
 
     async def authenticate(self, identity: Identity) -> None:
         """Both prove that they know the credential. Raises Unauthenticated."""
-        shaken = Handshake(
-            purpose=Purpose.REGISTRY, node_id=identity.node_id, controller_nonce=self._nonce, node_nonce=new_nonce(),
-            binding=binding(self.transport),
-        )  # fmt: skip
+        shaken = self._shaken(Purpose.REGISTRY, identity.node_id)
         shown = proof(identity.credential, Side.NODE, shaken)
         request = pb.AuthenticateRequest(node_id=identity.node_id, nonce=shaken.node_nonce, proof=shown)
         found = await self._ask(lambda **kw: self._stub.authenticate(request, **kw))
-        check_proof(found.proof, identity.credential, Side.CONTROLLER, shaken, "the controller")
+        check_proof(found.proof, identity.credential, Side.CONTROLLER, shaken, NOT_THE_CONTROLLER)
+
+    def _shaken(self, purpose: Purpose, node_id: NodeId) -> Handshake:
+        return Handshake(
+            purpose=purpose, node_id=node_id, controller_nonce=self._nonce, node_nonce=new_nonce(),
+            binding=binding(self.transport),
+        )  # fmt: skip
 
     async def register(self, told: Announcement) -> Seconds:
         """In how many seconds to beat."""
@@ -182,7 +205,7 @@ async def registry_client(
         client.close()
 
 
-async def join(address: ControllerAddress, token: str, node_id: NodeId) -> Joined:
+async def join(address: ControllerAddress, token: JoinToken, node_id: NodeId) -> Joined:
     """A credential for a token. Raises Unauthenticated, AlreadyExists, Unavailable."""
     async with registry_client(address) as client:
         return await client.join(token, node_id)

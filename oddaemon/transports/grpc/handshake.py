@@ -13,6 +13,8 @@ from oddaemon.wire.values import clean
 
 MAX_NODE_ID = 253
 """Characters: a host's name (RFC 1035) has no more."""
+NOT_THE_NODE = "the caller does not know this node's credential"
+NOT_THE_CONTROLLER = "the controller does not know this node's credential"
 _ID_MARKS = frozenset("-_.")
 
 
@@ -46,9 +48,9 @@ def checked_nonce(nonce: bytes) -> bytes:
 
 
 
-def check_proof(shown: bytes, credential: bytes | None, side: Side, shaken: Handshake, who: str) -> None:
-    """Raises Unauthenticated. Whether there is no such node or the proof is wrong is not told, nor by the time it
-    takes."""
+def check_proof(shown: bytes, credential: bytes | None, side: Side, shaken: Handshake, refusal: str) -> None:
+    """Raises Unauthenticated with those words. Whether there is no such node or the proof is wrong is not
+    told, nor by the time it takes."""
     good = proven(shown, credential or b"nobody's", side, shaken)
     if credential is None or not good:
-        raise Unauthenticated(f"{who} does not know this node's credential")
+        raise Unauthenticated(refusal)

@@ -29,7 +29,14 @@ from oddaemon.transports.grpc.announced import Judges
 from oddaemon.transports.grpc.client import GrpcNodeClient
 from oddaemon.transports.grpc.failures import failures, listen_for_errors
 from oddaemon.transports.grpc.guard import Guard
-from oddaemon.transports.grpc.handshake import check_proof, check_version, checked_node_id, checked_nonce, own_version
+from oddaemon.transports.grpc.handshake import (
+    NOT_THE_NODE,
+    check_proof,
+    check_version,
+    checked_node_id,
+    checked_nonce,
+    own_version,
+)
 from oddaemon.transports.grpc.line import Line
 from oddaemon.transports.grpc.registry_service import OPEN_CALLS, RegistryService
 from oddaemon.transports.grpc.secure import CALLS_PROTOCOL, REGISTRY_PROTOCOL, binding, spoken
@@ -269,7 +276,7 @@ class NodeListener:
             node_nonce=checked_nonce(hello.nonce), binding=binding(transport),
         )  # fmt: skip
         credential = await self.registry.credential_of(node_id)
-        check_proof(hello.proof, credential, Side.NODE, shaken, "the caller")
+        check_proof(hello.proof, credential, Side.NODE, shaken, NOT_THE_NODE)
         assert credential is not None
         shown = proof(credential, Side.CONTROLLER, shaken)
         with failures(node_id, self.greeting_seconds):

@@ -13,7 +13,13 @@ from odproto.gen.opendebrid.node import v1 as pb
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_client import NodeClient
-from oddaemon.transports.grpc.handshake import check_proof, check_version, checked_nonce, own_version
+from oddaemon.transports.grpc.handshake import (
+    NOT_THE_CONTROLLER,
+    check_proof,
+    check_version,
+    checked_nonce,
+    own_version,
+)
 from oddaemon.wire import node_messages as wire
 from oddaemon.wire import node_values as v
 
@@ -66,7 +72,7 @@ class NodeService(pb.NodeServiceBase):
             purpose=Purpose.CALLS, node_id=self.identity.node_id, controller_nonce=new_nonce(),
             node_nonce=new_nonce(), binding=self.binding(),
         )  # fmt: skip
-        check_proof(message.proof, credential, Side.CONTROLLER, shaken, "the controller")
+        check_proof(message.proof, credential, Side.CONTROLLER, shaken, NOT_THE_CONTROLLER)
         self.let_in()
         return pb.AuthenticateResponse()
 

@@ -12,6 +12,7 @@ from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proo
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_registry import Announcement, NodeRegistry
 from oddaemon.transports.grpc.handshake import (
+    NOT_THE_NODE,
     check_proof,
     check_version,
     checked_node_id,
@@ -46,25 +47,25 @@ class RegistryService(pb.RegistryServiceBase):
 
     async def join(self, message: pb.JoinRequest) -> pb.JoinResponse:
         try:
-            self._greeted()
-            node_id = checked_node_id(message.node_id)
-            joined = await self.registry.join(v.text(message.token, "token"), node_id)
+            shaken = self._shaken(Purpose.JOIN, message.node_id, message.nonce)
+            token_id = v.text(message.token_id, "token_id")
+            key = await self.registry.token_key(token_id)
+            check_proof(message.proof, key, Side.NODE, shaken, "this join token is not good")
+            assert key is not None
+            joined = await self.registry.join(token_id, shaken.node_id)
         except Unauthenticated:
             self.refused()
             raise
-        return pb.JoinResponse(node_id=joined.node_id, credential=joined.credential)
+        return pb.JoinResponse(
+            node_id=joined.node_id, credential=joined.credential, proof=proof(key, Side.CONTROLLER, shaken)
+        )  # fmt: skip
 
     async def authenticate(self, message: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:
-            # a nonce is good for one proof
-            nonce, self._nonce = self._greeted(), None
-            node_id = checked_node_id(message.node_id)
-            shaken = Handshake(
-                purpose=Purpose.REGISTRY, node_id=node_id, controller_nonce=nonce,
-                node_nonce=checked_nonce(message.nonce), binding=self.binding(),
-            )  # fmt: skip
+            shaken = self._shaken(Purpose.REGISTRY, message.node_id, message.nonce)
+            node_id = shaken.node_id
             credential = await self.registry.credential_of(node_id)
-            check_proof(message.proof, credential, Side.NODE, shaken, "the caller")
+            check_proof(message.proof, credential, Side.NODE, shaken, NOT_THE_NODE)
             assert credential is not None
         except Unauthenticated:
             self.refused()
@@ -73,10 +74,15 @@ class RegistryService(pb.RegistryServiceBase):
         self.known(node_id)
         return pb.AuthenticateResponse(proof=proof(credential, Side.CONTROLLER, shaken))
 
-    def _greeted(self) -> bytes:
-        if self._nonce is None:
+    def _shaken(self, purpose: Purpose, node_id: str, node_nonce: bytes) -> Handshake:
+        """Raises Unauthenticated. A nonce is good for one proof."""
+        nonce, self._nonce = self._nonce, None
+        if nonce is None:
             raise Unauthenticated("Hello comes first")
-        return self._nonce
+        return Handshake(
+            purpose=purpose, node_id=checked_node_id(node_id), controller_nonce=nonce,
+            node_nonce=checked_nonce(node_nonce), binding=self.binding(),
+        )  # fmt: skip
 
     @property
     def _who(self) -> NodeId:

@@ -144,12 +144,20 @@ default_message_pool.register_message("opendebrid.registry.v1", "HelloResponse",
 
 @dataclass(eq=False, repr=False)
 class JoinRequest(betterproto2.Message):
-    token: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
-    the secret of a join token, without the fingerprint
+    The token's secret is not told, but proven to be known, by both: who stole the certificate gets no token.
     """
 
+    token_id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
     node_id: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    nonce: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    the node's, 32 bytes
+    """
+
+    proof: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
 
 
 default_message_pool.register_message("opendebrid.registry.v1", "JoinRequest", JoinRequest)
@@ -162,6 +170,11 @@ class JoinResponse(betterproto2.Message):
     credential: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
     told once; 32 bytes
+    """
+
+    proof: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    the controller's
     """
 
 
