@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-
-from msgspec.structs import replace
 
 from oddaemon.domain.cache import hash_key
 from oddaemon.domain.types import EngineName
