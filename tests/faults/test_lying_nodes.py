@@ -203,10 +203,11 @@ async def test_an_answer_without_end_is_broken_off(
         with pytest.raises(NodeUnavailable):
             await asyncio.wait_for(CALLS[call](client), 60)
         before = -1
-        while endless.given != before:
-            # it is told to stop
-            before = endless.given
-            await asyncio.sleep(0.2)
+        async with asyncio.timeout(60):
+            while endless.given != before:
+                # it is told to stop: else it goes on giving for as long as this waits
+                before = endless.given
+                await asyncio.sleep(0.2)
 
 
 async def test_errors_that_a_node_may_not_raise(node: NodeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
