@@ -22,7 +22,7 @@ MOST_JOBS = 200
 async def ask(client: DaemonClient, kind: str, about: str) -> list[tuple[object, object]]:
     """Words and what they stand for. Raises OdctlError."""
     if kind == "jobs":
-        return [(job.id, job.name) for job in (await client.list_jobs(limit=MOST_JOBS))[0]]
+        return [(job.id, job.name) for job in (await client.list_jobs(sort="!id", limit=MOST_JOBS))[0]]
     if kind == "files":
         return [(file.index, file.path) for file in await client.files.of(about)]
     if kind == "keys":

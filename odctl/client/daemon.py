@@ -227,7 +227,17 @@ class DaemonClient:
         limit: int | None = None,
         old: bool = False,
     ) -> tuple[list[Job], int]:
-        """A page of jobs and how many there are; with `limit` None every one. Asks for 200 at a time."""
+        """A page of jobs and how many there are; with `limit` None every one. Asks for 200 at a time: jobs that begin
+        or end meanwhile change their places, so all of them are asked for by number, and put in order here."""
+        if limit is None and not (sort or offset):
+            jobs, total = await self._pages(where, "!id", 0, None, old)
+            unique = {job.id: job for job in jobs}
+            return sorted(unique.values(), key=lambda job: job.attention), total
+        return await self._pages(where, sort, offset, limit, old)
+
+    async def _pages(
+        self, where: str, sort: str, offset: int, limit: int | None, old: bool
+    ) -> tuple[list[Job], int]:  # fmt: skip
         jobs: list[Job] = []
         while True:
             size = PAGE if limit is None else min(PAGE, limit - len(jobs))

@@ -74,6 +74,13 @@ class Job(Struct, frozen=True, kw_only=True):
             return "paused"
         return self.state
 
+    @property
+    def attention(self) -> tuple[int, int, int]:
+        """Its place in a list for which no order was asked, as the daemon's `--sort attention`."""
+        if self.state == "queued" and self.hold == "none":
+            return 2, -self.priority, self.id
+        return {"active": 0, "queued": 1, "failed": 1}.get(self.state, 3), 0, -self.id
+
 
 class JobExtra(Struct, frozen=True, kw_only=True):
     """What only `show` tells of a job."""

@@ -10,9 +10,12 @@ from oddaemon.domain.words import JSON_NAMES, check_text, unknown_field
 
 LIVE_SORT_FIELDS = ("rate_down", "rate_up", "eta", "seeders", "peers")
 """Figures of what runs, which are in no database: what does not run comes last."""
+ATTENTION = "attention"
+"""The order of a list for which none was asked: what runs, the newest first; what is held or failed, which may need
+somebody, the newest first; what waits, by priority and number; what else ended, the newest first."""
 JOB_SORT_FIELDS = (
     "id", "name", "state", "size", "done", "progress", "created", "started", "completed", "priority", "engine",
-    "user", *LIVE_SORT_FIELDS,
+    "user", ATTENTION, *LIVE_SORT_FIELDS,
 )  # fmt: skip
 CACHE_SORT_FIELDS = ("key", "name", "size", "engine", "created", "last_used", "hits", "pinned")
 

@@ -13,7 +13,7 @@ from oddaemon.domain.errors import NotFound
 from oddaemon.domain.filter_fields import JOB_FIELDS
 from oddaemon.domain.filter_text import parse_filter
 from oddaemon.domain.filter_tree import settled, terms
-from oddaemon.domain.query import SortKey, parse_sort
+from oddaemon.domain.query import ATTENTION, SortKey, parse_sort
 from oddaemon.domain.types import EngineName, JobNumber, UserId
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.domain.words import choices
@@ -157,7 +157,7 @@ class JobFinder:
         live = bool(asked & NOT_STORED)
         return Query(
             where=settled(where, now=self.clock.now(), me=who.username),
-            sort=keys or (SortKey(field="id", descending=True),),
+            sort=keys or (SortKey(field=ATTENTION),),
             offset=max(0, offset),
             limit=min(limit or 100, MAX_PAGE),
             user_id=None if who.is_admin else who.user_id,

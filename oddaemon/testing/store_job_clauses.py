@@ -296,6 +296,9 @@ class JobClauses:
             ("!priority", [2, 1, 3, 4, 5, 6]),
             ("user,!id", [6, 4, 3, 1, 5, 2]),
             ("state", [3, 4, 5, 2, 1, 6]),
+            ("attention", [3, 6, 5, 2, 1, 4]),
+            ("!attention", [4, 1, 2, 5, 6, 3]),
+            ("user,attention,name", [3, 6, 1, 4, 5, 2]),
         ],
     )
     async def test_jobs_are_sorted(self, store: Store, text: str, expected: list[int]) -> None:

@@ -165,6 +165,11 @@ async def test_s_sorts_and_c_chooses_columns(served: Desk, tmp_path: Path) -> No
         await until(lambda: isinstance(app.screen, Menu))
         await pilot.press("z")
         await until_state(app, pilot, lambda state: state.query.sort == "size")
+        for key, order in (("t", ""), ("z", "size")):
+            await pilot.press("s")
+            await until(lambda: isinstance(app.screen, Menu))
+            await pilot.press(key)
+            await until_state(app, pilot, lambda state: state.query.sort == order)  # noqa: B023
         await pilot.press("c")
         await until(lambda: isinstance(app.screen, Dialog))
         await pilot.pause()

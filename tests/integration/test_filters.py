@@ -22,6 +22,7 @@ from oddaemon.domain.user import Principal, Proof, Role
 from oddaemon.services.job_finder import AT_ONCE
 from tests.integration.test_control_socket import SECONDS, SLOW, Mirror, add, closing
 from tests.support.control import Desk, desk
+from tests.support.dashboard import connecting
 from tests.support.wait import until
 
 
@@ -139,6 +140,39 @@ async def test_lists_are_sorted_by_the_figures_that_they_show(served: Desk) -> N
         for field in ("done", "progress", "size"):
             assert [job.id for job in await sorted_by(f"!{field}")] == [running, other], field
         assert [job.id for job in await sorted_by("name")] == [running, other]
+
+
+async def test_a_list_begins_with_what_runs_and_what_may_need_somebody(served: Desk) -> None:
+    async with served.client() as client:
+        (done,) = await add(client, 1, name="done")
+
+        async def states() -> dict[int, str]:
+            return {job.id: str(job.state.name) for job in (await client.list_jobs(pb.ListJobsRequest())).jobs}
+
+        async def over() -> bool:
+            return (await states())[done] == "COMPLETED"
+
+        await until(over, what="the end of the first")
+        (running,) = await add(client, 1, options=SLOW, name="running")
+
+        async def runs() -> bool:
+            return (await states())[running] == "ACTIVE"
+
+        await until(runs, what="the second")
+        served.home.limits = replace(served.home.limits, queue_paused=True)
+        waiting = [*await add(client, 2, name="waiting"), *await add(client, 1, priority=10, name="hurries")]
+        (paused,) = await add(client, 1, paused=True, name="paused")
+        expected = [running, paused, waiting[2], *waiting[:2], done]
+        assert list(await states()) == expected
+        answer = await client.list_jobs(pb.ListJobsRequest(sort="attention", offset=1, limit=3))
+        assert ([job.id for job in answer.jobs], answer.total) == (expected[1:4], len(expected))
+        async with closing(client.watch(pb.WatchRequest(), timeout=SECONDS)) as stream:
+            first = await anext(stream)
+            assert first.snapshot is not None
+            assert [job.id for job in first.snapshot.jobs] == expected
+        async with connecting(served.path)() as own:
+            jobs, _ = await own.list_jobs()
+            assert [job.id for job in jobs] == expected, "sorted by odctl itself"
 
 
 async def test_lists_of_one_user_leave_readers_of_the_store_to_others(served: Desk) -> None:

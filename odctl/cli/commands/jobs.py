@@ -27,6 +27,9 @@ OPTIONAL = {"ls": watch_option.OPTIONAL}
 FiltersArg = Annotated[
     list[str] | None, typer.Argument(metavar="FILTER", help="field=value; see odctl help filters.")
 ]
+SortOpt = Annotated[
+    str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in '!size,name': ! is down; else attention.")
+]
 ColumnsOpt = Annotated[
     str, typer.Option("--columns", metavar="A,B", help="Only these fields, as the list shows them.")
 ]
@@ -36,7 +39,7 @@ def ls(
     ctx: typer.Context,
     filters: FiltersArg = None,
     every: Annotated[bool, typer.Option("--all", "-a", help="Also what ended more than seven days ago.")] = False,
-    sort: Annotated[str, typer.Option("--sort", "-s", metavar="FIELDS", help="As in '!size,name': ! is down.")] = "",
+    sort: SortOpt = "",
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="At most so many.")] = None,
     offset: Annotated[int, typer.Option("--offset", metavar="N", help="Skip so many.")] = 0,
     columns: ColumnsOpt = "",
@@ -45,7 +48,9 @@ def ls(
     summary: Annotated[bool, typer.Option("--summary", help="Only the totals.")] = False,
     watch: watch_option.WatchOpt = None,
 ) -> None:
-    """List jobs, the newest first.
+    """List jobs: what runs, what is held or failed, what waits in its turn, what ended.
+
+    With --sort '!id' the newest first.
 
     Examples:  odctl ls state=active    odctl ls -a --sort '!size' --limit 20    odctl ls --fields id,name -o csv
     """

@@ -334,11 +334,13 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._want()
 
     def action_sort(self) -> None:
-        from odctl.dashboard.dialogs.sort import sort_menu
+        from odctl.dashboard.dialogs.sort import DEFAULT, sort_menu
 
         def answered(field: str | None) -> None:
             if field == "reverse":
                 self.action_reverse()
+            elif field == DEFAULT:
+                self._ask_sorted("")
             elif field:
                 self.sort_by(field)
 
@@ -356,7 +358,10 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self.dashboard.push_screen(ChooseColumns(self.dashboard.preferences.columns), answered)
 
     def action_reverse(self) -> None:
-        order = self.dashboard.state.query.sort or "id"
+        order = self.dashboard.state.query.sort
+        if not order:
+            self.dashboard.say("s chooses what to sort by first")
+            return
         self._ask_sorted(order[1:] if order.startswith("!") else f"!{order}")
 
     def action_mark(self) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from oddaemon.domain.filter_fields import JOB_FIELDS, PAUSED, Kind
 from oddaemon.domain.filter_tree import EVERYTHING, Node, Op, Term
 from oddaemon.domain.job import Hold, JobState
-from oddaemon.domain.query import JOB_SORT_FIELDS, LIVE_SORT_FIELDS
+from oddaemon.domain.query import ATTENTION, JOB_SORT_FIELDS, LIVE_SORT_FIELDS, SortKey
 from oddaemon.domain.types import JobNumber
 from oddaemon.ports.store import Query
 from oddaemon.store.repositories.filter_sql import Clause, Texts, certain, compared, compiled, text_is, truth
@@ -81,6 +81,8 @@ def _order(scope: Scope, query: Query) -> list[sa.ColumnElement[Any]]:
     order: list[sa.ColumnElement[Any]] = []
     fields = JobFields(query, scope.dialect)
     for key in query.sort:
+        if key.field == ATTENTION:
+            return [*order, *_attention(key)]
         if key.field in LIVE_SORT_FIELDS:
             if (figures := fields.live(key.field)) is not None:
                 order.append(ordered(key, figures))
@@ -97,6 +99,17 @@ def _order(scope: Scope, query: Query) -> list[sa.ColumnElement[Any]]:
         if key.field == "id":
             return order
     return [*order, _C.number]
+
+
+def _attention(key: SortKey) -> list[sa.ColumnElement[Any]]:
+    """No two jobs are equal in it: what stands behind it in an order would say nothing. Nothing in it is NULL."""
+    waits = sa.case((_C.hold == Hold.NONE.value, 2), else_=1)
+    rank = sa.case(
+        {JobState.ACTIVE.value: 0, JobState.QUEUED.value: waits, JobState.FAILED.value: 1}, value=_C.state, else_=3
+    )
+    in_turn = sa.and_(_C.state == JobState.QUEUED.value, _C.hold == Hold.NONE.value)
+    within = (rank, sa.case((in_turn, -_C.priority), else_=0), sa.case((in_turn, _C.number), else_=-_C.number))
+    return [expression.desc() if key.descending else expression for expression in within]
 
 
 def _ids(_dialect: str, term: Term) -> Clause:
