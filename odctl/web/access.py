@@ -1,5 +1,5 @@
-"""Who may come in: a token that is good once, the session that it is exchanged for, and which names and pages the
-browser may come from. Pure."""
+"""Who may come in: a token that is good once, the session and the key that it is exchanged for, and which names and
+pages the browser may come from. Pure."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ class Door:
 
     token: str = field(default_factory=_secret, repr=False)
     _session: str = field(default_factory=_secret, repr=False)
+    key: str = field(default_factory=_secret, repr=False)
+    """Of the page, which keeps it where no other port of this machine gets it: the browser tells the session, a cookie,
+    to whatever listens on 127.0.0.1. A dashboard is opened by both."""
     used: bool = False
 
     def exchange(self, token: str) -> str | None:
@@ -34,6 +37,10 @@ class Door:
     def knows(self, session: str | None) -> bool:
         """It was given to whoever had the token."""
         return same(session or "", self._session) and self.used
+
+    def opens(self, key: str) -> bool:
+        """It was given to the page of whoever had the token."""
+        return same(key, self.key) and self.used
 
 
 def same(given: str, secret: str) -> bool:

@@ -27,6 +27,7 @@ OURS, THEIRS = "odctl.web", "textual_serve"
 ASSETS = {
     "textual.js": (THEIRS, "static/js/textual.js", "text/javascript"),
     "xterm.css": (THEIRS, "static/css/xterm.css", "text/css"),
+    "enter.js": (OURS, "pages/enter.js", "text/javascript"),
     "page.js": (OURS, "pages/page.js", "text/javascript"),
     "page.css": (OURS, "pages/page.css", "text/css"),
     "icon.svg": (OURS, "pages/icon.svg", "image/svg+xml"),
@@ -61,7 +62,7 @@ class WebServer:
         app.router.add_get("/enter", self._enter, allow_head=False)
         app.router.add_get("/", self._page)
         app.router.add_get("/assets/{name}", self._asset)
-        app.router.add_get("/ws", self._socket, allow_head=False)
+        app.router.add_get("/ws/{key}", self._socket, allow_head=False)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, ADDRESS, port)
@@ -104,7 +105,8 @@ class WebServer:
         if session is None:
             return refused(403, "This address is not good, or was used before. " + AGAIN)
         # not a redirect: the cookie is for requests that begin here, and this one may have begun in another page
-        answer = web.Response(text=_text(OURS, "pages/entered.html"), content_type="text/html")
+        page = _text(OURS, "pages/entered.html").replace("KEY", self.door.key)
+        answer = web.Response(text=page, content_type="text/html")
         answer.set_cookie(self._cookie, session, httponly=True, samesite="Strict", path="/")
         return answer
 
@@ -121,6 +123,8 @@ class WebServer:
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         if not origin_is_ours(request.headers.get("Origin"), request.host):
             return refused(403, "Only this server's own page may ask for this.\n")
+        if not self.door.opens(request.match_info["key"]):
+            return refused(403, "This page was not let in. " + AGAIN)
         if len(self._tabs) >= MOST_TABS:
             return refused(503, f"{MOST_TABS} dashboards are open already: close a tab.\n")
         try:

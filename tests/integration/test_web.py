@@ -48,8 +48,16 @@ async def browser() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def socket_url(base: str, size: tuple[int, int] = (100, 30)) -> str:
-    return str(URL(base).with_path("/ws").with_scheme("ws").with_query(width=size[0], height=size[1]))
+async def enter(person: aiohttp.ClientSession, url: str) -> str:
+    """As the first browser; the page's key."""
+    async with person.get(url) as entered:
+        found = re.search(r'data-key="([^"]+)"', await entered.text())
+    assert found
+    return found[1]
+
+
+def socket_url(base: str, key: str, size: tuple[int, int] = (100, 30)) -> str:
+    return str(URL(base).with_path(f"/ws/{key}").with_scheme("ws").with_query(width=size[0], height=size[1]))
 
 
 def origin(base: str) -> str:
@@ -102,7 +110,7 @@ async def test_the_token_is_good_once_and_becomes_a_cookie_that_no_script_and_no
             assert page.status == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/ws", "/assets/page.js", "/enter", "/enter?token=guess", "/none"])
+@pytest.mark.parametrize("path", ["/", "/ws/guess", "/assets/page.js", "/enter", "/enter?token=guess", "/none"])
 async def test_without_the_cookie_there_is_nothing(server: WebServer, path: str) -> None:
     async with browser() as stranger:
         base = origin(server.url)
@@ -115,15 +123,16 @@ async def test_without_the_cookie_there_is_nothing(server: WebServer, path: str)
 
 async def test_every_file_that_the_page_names_is_its_own_and_the_policy_allows_no_other(server: WebServer) -> None:
     async with browser() as person:
-        await person.get(server.url)
+        async with person.get(server.url) as entered:
+            page = await entered.text()
         base = origin(server.url)
         async with person.get(base + "/") as answer:
-            policy, page = answer.headers["Content-Security-Policy"], await answer.text()
+            policy, page = answer.headers["Content-Security-Policy"], page + await answer.text()
         assert "default-src 'none'" in policy
         assert "script-src 'self';" in policy
         assert set(re.findall(r"\w+://[^ ;]+", policy)) == {base.replace("http", "ws")}
         named = re.findall(r'(?:src|href)="([^"]+)"', page)
-        assert sorted(named) == sorted(f"/assets/{name}" for name in ASSETS)
+        assert sorted(set(named)) == sorted(f"/assets/{name}" for name in ASSETS)
         assert not re.search(r"<style|<script>|\son\w+=|style=", page), "nothing inline"
         for name in named:
             async with person.get(base + name) as answer:
@@ -138,7 +147,7 @@ async def test_every_file_that_the_page_names_is_its_own_and_the_policy_allows_n
 
 async def test_other_hosts_and_origins_are_refused_with_the_right_cookie(server: WebServer) -> None:
     async with browser() as person:
-        await person.get(server.url)
+        key = await enter(person, server.url)
         base = origin(server.url)
         async with person.get(base + "/", headers={"Host": "evil.test"}) as rebound:
             assert rebound.status == 403
@@ -146,11 +155,29 @@ async def test_other_hosts_and_origins_are_refused_with_the_right_cookie(server:
         for where in (None, "null", "http://evil.test", "http://127.0.0.1:1", f"https://{host}", f"http://{host}.evil"):
             headers = {"Origin": where} if where else {}
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-                await person.ws_connect(socket_url(base), headers=headers)
+                await person.ws_connect(socket_url(base, key), headers=headers)
             assert refused.value.status == 403, where
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await person.ws_connect(socket_url(base), headers={"Origin": "http://evil.test", "Host": "evil.test"})
+            await person.ws_connect(socket_url(base, key), headers={"Origin": "http://evil.test", "Host": "evil.test"})
         assert refused.value.status == 403
+
+
+async def test_the_cookie_that_a_server_on_another_port_was_told_opens_no_dashboard(server: WebServer) -> None:
+    """Cookies know no ports. What has it gets no key out of this server, either."""
+    async with browser() as person, browser() as thief:
+        key = await enter(person, server.url)
+        base = origin(server.url)
+        stolen = {"Cookie": f"odctl-web-{server.port}={server.door._session}", "Origin": base}
+        for guess in ("guess", server.door.token, server.door._session, key[:-1]):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await thief.ws_connect(socket_url(base, guess), headers=stolen)
+            assert refused.value.status == 403
+        for path in ("/", "/ws/", "/enter", *(f"/assets/{name}" for name in ASSETS)):
+            async with thief.get(base + path, headers=stolen) as answer:
+                assert key not in await answer.text()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await thief.ws_connect(socket_url(base, key), headers={"Origin": base})
+        assert refused.value.status == 401, "nor the key without the cookie"
 
 
 def test_names_of_this_machine() -> None:
@@ -167,9 +194,9 @@ async def test_a_tab_is_a_dashboard_that_ends_with_it(served: Desk) -> None:
     await server.start(0)
     try:
         async with browser() as person:
-            await person.get(server.url)
+            key = await enter(person, server.url)
             base = origin(server.url)
-            async with person.ws_connect(socket_url(base), headers={"Origin": base}) as socket:
+            async with person.ws_connect(socket_url(base, key), headers={"Origin": base}) as socket:
                 screen = Screen(socket)
                 await screen.until("paused")
                 assert "a Add" not in screen.text, "only looking was asked for"
@@ -185,7 +212,7 @@ async def test_a_tab_is_a_dashboard_that_ends_with_it(served: Desk) -> None:
                 await screen.until("1 marked")
             await until(lambda: not command(pid), what="the dashboard to end with its tab")
             # one that is left by its own key closes the tab
-            async with person.ws_connect(socket_url(base), headers={"Origin": base}) as socket:
+            async with person.ws_connect(socket_url(base, key), headers={"Origin": base}) as socket:
                 screen = Screen(socket)
                 await screen.until("paused")
                 await screen.type("q")
@@ -205,8 +232,8 @@ async def test_the_dashboards_end_with_the_server_however_it_ends(served: Desk, 
     try:
         url = (await asyncio.wait_for(child.stdout.readline(), 60)).decode().strip()
         async with browser() as person:
-            await person.get(url)
-            async with person.ws_connect(socket_url(url), headers={"Origin": origin(url)}) as socket:
+            key = await enter(person, url)
+            async with person.ws_connect(socket_url(url, key), headers={"Origin": origin(url)}) as socket:
                 await Screen(socket).until("Nothing downloading")
                 below = list(family(child.pid))
                 assert len(below) == 2, "the dashboard, and its own connection"
