@@ -9,6 +9,7 @@ from typing import Any
 from oddaemon.app.compose_reconciler import build_reconciler
 from oddaemon.domain.admission import Limits
 from oddaemon.domain.errors import NodeUnavailable
+from oddaemon.domain.node import Liveness
 from oddaemon.domain.types import EngineName, EntryId, LinkId, NodeId
 from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
@@ -66,7 +67,7 @@ def build_core(
     balancer: LoadBalancer, limits: Callable[[], Limits],
     option_specs: Callable[[], Mapping[EngineName, Sequence[OptionSpec]]],
     secret_options: frozenset[str], revoke: Callable[[Collection[LinkId]], Awaitable[None]],
-    tells_of_others: Callable[[], bool],
+    tells_of_others: Callable[[], bool], life: Callable[[], Liveness] = Liveness,
 ) -> Core:  # fmt: skip
     def node(node_id: NodeId | None) -> NodeClient:
         found = nodes.get(local if node_id is None else node_id)
@@ -85,7 +86,7 @@ def build_core(
 
     reconciler = build_reconciler(
         store=store, bus=bus, clock=clock, nodes=nodes.values(), node=node, board=board, scheduler=scheduler,
-        limits=limits, hits=hits, wake=wake,
+        limits=limits, hits=hits, wake=wake, local=local, life=life,
     )  # fmt: skip
     resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from oddaemon.domain.admission import Limits
 from oddaemon.domain.cache import Replica
+from oddaemon.domain.node import Liveness
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.event_bus import EventBus
@@ -36,7 +37,7 @@ from oddaemon.services.tracker import Tracker
 def build_reconciler(
     *, store: Store, bus: EventBus, clock: Clock, nodes: Collection[NodeClient],
     node: Callable[[NodeId | None], NodeClient], board: Board, scheduler: Scheduler, limits: Callable[[], Limits],
-    hits: HitChecker, wake: Callable[[], None],
+    hits: HitChecker, wake: Callable[[], None], local: NodeId, life: Callable[[], Liveness],
 ) -> Reconciler:  # fmt: skip
     def note(replica: Replica) -> None:
         reconciler.note(replica)
@@ -46,7 +47,9 @@ def build_reconciler(
 
     view = AtWork(board)
     replicas, told = Replicas(store=store, note=note), Told()
-    watch = NodeWatch(store=store, clock=clock, board=board, limits=limits, changed=replan)
+    watch = NodeWatch(
+        store=store, clock=clock, board=board, limits=limits, changed=replan, local=local, life=life
+    )
     steps = Steps(is_busy=replicas.is_busy, postponed=replan)
     stopper = Stopper(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, limits=limits)
     filler = Filler(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, stopper=stopper)

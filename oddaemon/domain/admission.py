@@ -89,12 +89,29 @@ def human_time(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
+def reserve_of(node: NodeSnapshot, limits: Limits) -> Bytes:
+    """What stays free on the node's disk."""
+    own = node.limits.min_disk_free
+    return limits.min_disk_free if own is None else own
+
+
 def disk_full(node: NodeSnapshot, limits: Limits) -> Reason:
     return Reason(
         code=ReasonCode.NO_SPACE,
         message=f"node {node.name}: the disk is full, {human_bytes(node.disk.free)} free, "
-        f"goes on at {human_bytes(limits.min_disk_free + limits.resume_free)}",
+        f"goes on at {human_bytes(reserve_of(node, limits) + limits.resume_free)}",
     )
+
+
+def running_at_once(node: NodeSnapshot, limits: Limits) -> int:
+    """How many downloads may run on the node; 0 means no limit."""
+    own = node.limits.running
+    return limits.per_node if own is None else own
+
+
+def node_offline(node: NodeSnapshot) -> Reason:
+    since = "" if node.offline_since is None else f" since {node.offline_since:%Y-%m-%d %H:%M} UTC"
+    return Reason(code=ReasonCode.NODE_OFFLINE, message=f"node {node.name} is offline{since}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,13 +125,13 @@ class NodeRoom:
     """Sum of the remaining bytes of everything that runs here."""
 
     def above_reserve(self, limits: Limits) -> int:
-        return self.node.disk.free - limits.min_disk_free - self.reserved
+        return self.node.disk.free - reserve_of(self.node, limits) - self.reserved
 
     def refuses(self, engine: EngineName, remaining: Bytes | None, limits: Limits) -> Reason | None:
         """Why a download that still needs `remaining` bytes (None: unknown) may not start here now."""
         name = self.node.name
         if not self.node.online:
-            return Reason(code=ReasonCode.NODE_OFFLINE, message=f"node {name} is offline")
+            return node_offline(self.node)
         if self.node.draining:
             return Reason(code=ReasonCode.NO_NODE, message=f"node {name} is draining")
         health = next((found for found in self.node.engines if found.name == engine), None)
@@ -139,10 +156,10 @@ class NodeRoom:
                 code=ReasonCode.ENGINE_LIMIT,
                 message=f"engine limit: {of_engine} of {health.max_concurrent} {engine} downloads running on {name}",
             )
-        if limits.per_node and self.running >= limits.per_node:
+        most = running_at_once(self.node, limits)
+        if most and self.running >= most:
             return Reason(
-                code=ReasonCode.NODE_LIMIT,
-                message=f"node limit: {self.running} of {limits.per_node} running on {name}",
+                code=ReasonCode.NODE_LIMIT, message=f"node limit: {self.running} of {most} running on {name}"
             )
         return None
 

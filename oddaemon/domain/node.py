@@ -4,8 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from oddaemon.domain.types import Bytes, EngineName, NodeId
+from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds
+
+MISSED = 3
+"""So many heartbeats in a row that do not come mean that a node is offline."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """The values of the settings `nodes.heartbeat_every` and `nodes.grace`."""
+
+    heartbeat_every: Seconds = Seconds(5)
+    grace: Seconds = Seconds(600)
+    """For how long an offline node's downloads wait for it before they are placed elsewhere."""
+
+    @property
+    def silence(self) -> Seconds:
+        """After so long without a word a node is offline."""
+        return Seconds(MISSED * self.heartbeat_every)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLimits:
+    """What an admin set for one node. None: as for every node."""
+
+    running: int | None = None
+    """Downloads at once; 0 means no limit."""
+    min_disk_free: Bytes | None = None
+    weight: float | None = None
+    """Its part of the work under the balancer `weighted`; before the node's own label of that name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +74,10 @@ class NodeSnapshot:
     labels: Mapping[str, str] = field(default_factory=dict)
     disk_low: bool = False
     """The controller's judgement: the free space fell below the reserve, and is not well above it again."""
+    offline_since: datetime | None = None
+    """The controller's judgement, by its own clock; None while the node is online."""
+    limits: NodeLimits = NodeLimits()
+    """What an admin set, as `draining` is: a node has no say in it."""
 
     @property
     def works(self) -> bool:

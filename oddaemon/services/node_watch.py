@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from oddaemon.domain.admission import Limits, NodeRoom, disk_full
+from oddaemon.domain.admission import Limits, NodeRoom, disk_full, reserve_of
 from oddaemon.domain.errors import Unavailable
 from oddaemon.domain.events import Event, NodeDiskLow, NodeOffline, NodeOnline
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold
-from oddaemon.domain.node import NodeSnapshot
-from oddaemon.domain.types import NodeId, Seconds
+from oddaemon.domain.node import DiskUsage, Liveness, NodeSnapshot
+from oddaemon.domain.types import Bytes, NodeId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
@@ -25,19 +26,120 @@ SNAPSHOT_AGE = Seconds(3)
 
 @dataclass(slots=True)
 class NodeWatch:
+    """The board's `nodes` is the view. This process's own node is asked; a worker tells, and is offline when it has
+    not told anything for three heartbeats. A lost connection alone means nothing."""
+
     store: Store
     clock: Clock
     board: Board
     limits: Callable[[], Limits]
     changed: Callable[[], None]
     """Told when what may run has changed."""
+    local: NodeId
+    life: Callable[[], Liveness] = Liveness
+    back: Callable[[NodeId], None] = lambda _: None
+    """Told of a node that can be reached again."""
     _snapshot_at: dict[NodeId, Seconds] = field(default_factory=dict)
     _asking: set[NodeId] = field(default_factory=set)
-    _told: dict[NodeId, tuple[bool, bool]] = field(default_factory=dict)
-    """Whether a node works and whether its disk is low, as the store has it."""
+    _heard_at: dict[NodeId, Seconds] = field(default_factory=dict)
+    _silent_from: dict[NodeId, Seconds] = field(default_factory=dict)
+    """When each offline worker went, on the monotonic clock: setting the wall clock ends no grace."""
+    _listening_from: Seconds | None = None
+    _listened_at: Seconds = Seconds(0)
+    _told: dict[NodeId, NodeSnapshot] = field(default_factory=dict)
+    """Each node as the store has it, but for figures that only the board knows."""
+
+    async def begin(self) -> None:
+        """After a start every stored worker is offline until it tells: since the time in the store, or since now if
+        it was online then."""
+        now, at = self.clock.monotonic(), self.clock.now()
+        stored = await self.store.read(lambda tx: tx.nodes.all())
+        workers = [node for node in stored if node.id != self.local and node.id not in self.board.nodes]
+        for node in workers:
+            since = node.offline_since or at
+            self._told[node.id] = node
+            self._silent_from[node.id] = Seconds(now - max(0.0, (at - since).total_seconds()))
+            self.board.nodes[node.id] = replace(node, online=False, offline_since=since)
+        self._listening_from = self._listened_at = now
+
+    async def heard(self, seen: NodeSnapshot) -> None:
+        """A worker registered or its heart beat: it is online, with what it says it has. What is the controller's to
+        judge or an admin's to set (`draining`, `limits`, `disk_low`, `offline_since`) stays what it is here, whatever
+        `seen` says; of a node that nobody knew it is taken from the store, else from `seen`."""
+        self._heard_at[seen.id] = self.clock.monotonic()
+        await self._note(replace(seen, online=True, offline_since=None))
+
+    def offline_since(self, node_id: NodeId) -> datetime | None:
+        """None for a node that is online, or that nobody knows."""
+        node = self.board.nodes.get(node_id)
+        return None if node is None else node.offline_since
+
+    async def set(self, node_id: NodeId, change: Callable[[NodeSnapshot], NodeSnapshot]) -> NodeSnapshot | None:
+        """An admin's wish: what `change` makes of the node (`draining`, `limits`) holds at once, and is stored first.
+        None for a node that nobody knows."""
+
+        def work(tx: Transaction) -> NodeSnapshot | None:
+            node = self.board.nodes.get(node_id) or tx.nodes.get(node_id)
+            if node is None:
+                return None
+            changed = change(node)
+            tx.nodes.upsert(changed, self.clock.now())
+            return changed
+
+        changed = await self.store.write(work)
+        if changed is not None:
+            self._told[node_id] = self.board.nodes[node_id] = changed
+            self.changed()
+        return changed
+
+    def forget(self, node_id: NodeId) -> None:
+        """The node was removed."""
+        self.board.nodes.pop(node_id, None)
+        for known in (self._snapshot_at, self._heard_at, self._silent_from, self._told):
+            known.pop(node_id, None)
+        self.changed()
+
+    def is_past_grace(self, node_id: NodeId) -> bool:
+        """Whether a worker has been offline for so long that its downloads are to be placed elsewhere. Never before
+        this process has listened for long enough to have heard it."""
+        node, gone = self.board.nodes.get(node_id), self._silent_from.get(node_id)
+        if node is None or node.online or gone is None or self._listening_from is None:
+            return False
+        now, life = self.clock.monotonic(), self.life()
+        return now - gone >= life.grace and now - self._listening_from >= life.silence
+
+    async def listen(self) -> None:
+        """Finds the workers that have gone silent. To be called often."""
+        now, life = self.clock.monotonic(), self.life()
+        pause = now - self._listened_at
+        self._listened_at = now
+        if pause > life.heartbeat_every:
+            # nobody was heard because nobody listened: the machine slept, or was too busy
+            self._heard_at = {node: Seconds(at + pause) for node, at in self._heard_at.items()}
+            if self._listening_from is not None:
+                self._listening_from = Seconds(self._listening_from + pause)
+        for node_id, node in list(self.board.nodes.items()):
+            if node_id == self.local or (not node.online and self._is_stored_offline(node_id)):
+                continue
+            if not node.online and self._listening_from is not None:
+                heard = self._listening_from
+            else:
+                heard = self._heard_at.get(node_id, now)
+            if now - heard >= life.silence:
+                await self._went(node, Seconds(now))
+
+    def _is_stored_offline(self, node_id: NodeId) -> bool:
+        told = self._told.get(node_id)
+        return told is not None and not told.online and told.offline_since is not None
+
+    async def _went(self, node: NodeSnapshot, now: Seconds) -> None:
+        self._silent_from.setdefault(node.id, now)
+        await self._note(replace(node, online=False, offline_since=node.offline_since or self.clock.now()))
 
     def due(self, node: NodeClient) -> bool:
-        """Whether the node was last asked a while ago, and is not being asked."""
+        """Whether this process's own node was last asked a while ago, and is not being asked."""
+        if node.node_id != self.local:
+            return False
         age = self.clock.monotonic() - self._snapshot_at.get(node.node_id, -1e9)
         return node.node_id not in self._asking and age >= SNAPSHOT_AGE
 
@@ -66,23 +168,30 @@ class NodeWatch:
     async def _note(self, seen: NodeSnapshot) -> None:
         before = self.board.nodes.get(seen.id)
         if before is None:
-            # the mark outlives the process: a restart between the two limits must not start what was stopped
+            # the marks outlive the process: a restart between the two limits must not start what was stopped
             stored = await self.store.read(lambda tx: tx.nodes.get(seen.id))
-            seen = replace(seen, disk_low=stored is not None and stored.disk_low)
-            self._told[seen.id] = False, seen.disk_low
-        else:
-            seen = replace(seen, disk_low=before.disk_low)
+            before = self.board.nodes.get(seen.id) or stored
+            if stored is not None:
+                self._told.setdefault(seen.id, replace(stored, online=False) if seen.id == self.local else stored)
+        known = self.board.nodes.get(seen.id)
+        if before is not None:
+            seen = replace(seen, disk_low=before.disk_low, draining=before.draining, limits=before.limits)
         self.board.nodes[seen.id] = seen
+        if seen.online:
+            self._silent_from.pop(seen.id, None)
         self.watch_disk(seen.id)
-        if before is None or before.engines != seen.engines or before.works != seen.works:
+        if known is None or known.engines != seen.engines or known.works != seen.works:
             self.changed()
+        if seen.online and (known is None or not known.online):
+            self.back(seen.id)
         await self._tell(self.board.nodes[seen.id])
 
     async def _tell(self, node: NodeSnapshot) -> None:
         """Stores what changed of a node, with its events. Tried again with the next look when it cannot be stored."""
-        works, low = self._told[node.id]
-        if (works, low) == (node.works, node.disk_low):
+        told = self._told.get(node.id)
+        if told is not None and _lasting(told) == _lasting(node):
             return
+        works, low = (told.works, told.disk_low) if told is not None else (False, False)
         at, limits = self.clock.now(), self.limits()
         happened: list[Event] = []
         if node.works and not works:
@@ -91,7 +200,7 @@ class NodeWatch:
             why = "storage_missing" if node.online else "not_reached"
             happened.append(NodeOffline(at=at, node_id=node.id, data={"reason": why}))
         if node.disk_low and not low:
-            free = {"free": int(node.disk.free), "reserve": int(limits.min_disk_free)}
+            free = {"free": int(node.disk.free), "reserve": int(reserve_of(node, limits))}
             happened.append(NodeDiskLow(at=at, node_id=node.id, data=free))
 
         def work(tx: Transaction) -> None:
@@ -100,11 +209,13 @@ class NodeWatch:
                 tx.events.add(event)
 
         await self.store.write(work)
-        self._told[node.id] = node.works, node.disk_low
+        self._told[node.id] = node
 
     async def leave(self) -> None:
-        """The daemon ends: none of its nodes takes work any more."""
-        leaving = [node for node in self.board.nodes.values() if self._told[node.id][0]]
+        """The daemon ends: its own node takes no work any more. What the workers do goes on without it: to the next
+        start they were online."""
+        told = self._told.get(self.local)
+        leaving = [told] if told is not None and told.works else []
         at = self.clock.now()
 
         def work(tx: Transaction) -> None:
@@ -120,10 +231,11 @@ class NodeWatch:
         node, limits = self.board.nodes.get(node_id), self.limits()
         if node is None or not node.disk.present:
             return
-        if not node.disk_low and node.disk.free < limits.min_disk_free:
-            facts = {"node": node.id, "free": int(node.disk.free), "reserve": int(limits.min_disk_free)}
+        reserve = reserve_of(node, limits)
+        if not node.disk_low and node.disk.free < reserve:
+            facts = {"node": node.id, "free": int(node.disk.free), "reserve": int(reserve)}
             log.warning("disk low", extra={"action": "disk_low", **facts})
-        elif node.disk_low and node.disk.free >= limits.min_disk_free + limits.resume_free:
+        elif node.disk_low and node.disk.free >= reserve + limits.resume_free:
             log.info("disk has room again", extra={"action": "disk_recovered", "node": node.id})
         else:
             return
@@ -133,7 +245,7 @@ class NodeWatch:
     def trouble(self, node_id: NodeId) -> tuple[Reason, Hold | None] | None:
         """Why everything that runs on the node has to stop now."""
         node = self.board.nodes.get(node_id)
-        if node is None:
+        if node is None or not node.online:
             return None
         if not node.disk.present:
             message = f"node {node.name}: the download disk is not mounted"
@@ -145,3 +257,11 @@ class NodeWatch:
     def rooms(self) -> dict[NodeId, NodeRoom]:
         """Every node, with nothing counted as running yet."""
         return {node_id: NodeRoom(node=node) for node_id, node in self.board.nodes.items()}
+
+
+_NO_FIGURES = DiskUsage(total=Bytes(0), free=Bytes(0))
+
+
+def _lasting(node: NodeSnapshot) -> NodeSnapshot:
+    """What is worth storing of it: figures change all the time."""
+    return replace(node, disk=replace(_NO_FIGURES, present=node.disk.present))

@@ -67,6 +67,7 @@ class Reconciler:
     _dirty: bool = True
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _planned_at: Seconds = NEVER
+    _begun: bool = False
 
     def replan(self) -> None:
         """A plan is due at the next round; never waits."""
@@ -131,8 +132,12 @@ class Reconciler:
     async def _round(self, group: asyncio.TaskGroup) -> None:
         self._woken.clear()
         now = self.clock.monotonic()
+        if not self._begun:
+            await self.watch.begin()
+            self._begun = True
+        await self.watch.listen()
         for node in self.nodes():
-            if node.node_id not in self.board.nodes:
+            if node.node_id == self.watch.local and node.node_id not in self.board.nodes:
                 await self.watch.look_at(node)
             elif self.watch.due(node):
                 # beside the loop: an engine that does not answer holds up nothing else

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from oddaemon.domain.admission import Limits, NodeRoom, UserTurns, eligible
+from oddaemon.domain.admission import Limits, NodeRoom, UserTurns, eligible, running_at_once
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold
 from oddaemon.domain.node import NodeSnapshot
@@ -253,8 +253,8 @@ class Scheduler:
             [
                 Candidate(
                     id=room.node.id, is_local=room.node.is_controller, active=room.running,
-                    max_concurrent=limits.per_node, available=Bytes(max(0, room.above_reserve(limits))),
-                    weight=weight_of(room.node),
+                    max_concurrent=running_at_once(room.node, limits),
+                    available=Bytes(max(0, room.above_reserve(limits))), weight=weight_of(room.node),
                 )
                 for room in fitting
             ],
@@ -265,7 +265,9 @@ class Scheduler:
 
 
 def weight_of(node: NodeSnapshot) -> float:
-    """The node's label `weight`; 1 when there is none, or none that is a positive number."""
+    """What an admin set, else the node's label `weight`; 1 when there is none, or none that is a positive number."""
+    if node.limits.weight is not None:
+        return node.limits.weight
     try:
         weight = float(node.labels.get("weight", "1"))
     except ValueError:
