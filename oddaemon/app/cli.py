@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,6 +16,7 @@ from oddaemon.app.exit_codes import ExitCode, StartFailed, classify
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from oddaemon.app.lifecycle import Compose
     from oddaemon.app.loaded import Loaded
 
 EPILOG = """\
@@ -84,8 +85,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return parsed
 
 
-def _load(options: argparse.Namespace) -> Loaded | None:
-    """The settings, or None after every mistake has been told."""
+def _load(options: argparse.Namespace, groups: Collection[str] | None = None) -> Loaded | None:
+    """The settings, or None after every mistake has been told. `groups` of plug-ins are wanted, else all."""
     from oddaemon.app.given import BadSettings
     from oddaemon.app.load_settings import load
 
@@ -99,7 +100,7 @@ def _load(options: argparse.Namespace) -> Loaded | None:
     if options.opt_log_level:
         flags["logging.level"] = options.opt_log_level
     try:
-        return load(flags=flags, config_file=options.opt_config)
+        return load(flags=flags, config_file=options.opt_config, groups=groups)
     except BadSettings as error:
         count = len(error.mistakes)
         _say(f"oddaemon: the settings cannot be used ({count} mistake{'s' if count > 1 else ''})")
@@ -112,21 +113,9 @@ def _controller(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return ExitCode.CONFIG
-    from oddaemon.app.lifecycle import run_controller
-    from oddaemon.app.logs import setup_logging
+    from oddaemon.app.compose_controller import compose_controller
 
-    chosen = loaded.settings.logging
-    logs = setup_logging(level=chosen.level, style=chosen.format, file=chosen.file, secrets=loaded.secrets())
-    try:
-        return int(run_controller(loaded, logs))
-    except Exception as error:
-        if classify(error)[1]:
-            raise
-        # through the log, which masks: a traceback may hold anything
-        log.critical("ended by a bug", exc_info=True, extra={"action": "crashed"})
-        return ExitCode.FAILURE
-    finally:
-        logs.close()
+    return _run(loaded, compose_controller)
 
 
 def _worker(options: argparse.Namespace) -> int:
@@ -138,6 +127,25 @@ def _worker(options: argparse.Namespace) -> int:
         "this release runs on one node: joining a controller comes with a later one",
         "run `oddaemon` without a command for a controller with its own downloads",
     )
+
+
+def _run(loaded: Loaded, compose: Compose) -> int:
+    """A daemon, until it is told to end."""
+    from oddaemon.app.lifecycle import run
+    from oddaemon.app.logs import setup_logging
+
+    chosen = loaded.settings.logging
+    logs = setup_logging(level=chosen.level, style=chosen.format, file=chosen.file, secrets=loaded.secrets())
+    try:
+        return int(run(loaded, logs, compose))
+    except Exception as error:
+        if classify(error)[1]:
+            raise
+        # through the log, which masks: a traceback may hold anything
+        log.critical("ended by a bug", exc_info=True, extra={"action": "crashed"})
+        return ExitCode.FAILURE
+    finally:
+        logs.close()
 
 
 def _migrate(options: argparse.Namespace) -> int:

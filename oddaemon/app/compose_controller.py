@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,16 +17,20 @@ from oddaemon.app.compose_base import Base, open_base
 from oddaemon.app.compose_control import control_server
 from oddaemon.app.compose_core import Core
 from oddaemon.app.compose_files import serve_files
-from oddaemon.app.compose_node import Node, build_node, make_state_dirs, plugin_parts, start_engines
+from oddaemon.app.compose_node import (
+    Node,
+    Sentinels,
+    build_node,
+    make_state_dirs,
+    plugin_parts,
+    prepare_storage,
+    start_engines,
+)
 from oddaemon.app.compose_rest import HttpListener, RestFace, import_rest, listen_http, rest_server
 from oddaemon.app.compose_services import build_services
 from oddaemon.app.current_settings import Current, Reload
-from oddaemon.app.loaded import Loaded
-from oddaemon.app.logs import Logs
-from oddaemon.app.paths import Paths
+from oddaemon.app.lifecycle import Start
 from oddaemon.app.plugins import SUBSCRIBERS, Plugins, load_plugins
-from oddaemon.app.singleton import ControlSocket
-from oddaemon.domain.errors import StorageMissing
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.event_bus import Subscriber
 from oddaemon.ports.store import Store, Transaction
@@ -43,6 +47,8 @@ from oddaemon.services.served import DailyServing
 log = logging.getLogger(__name__)
 
 TRIM_SECONDS = 3600.0
+STUCK_SECONDS = 60.0
+"""The reconciler has not come round for so long: the watchdog is no longer told that all is well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,13 @@ class Controller:
     @property
     def http_url(self) -> str:
         return self.listener.url
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        return {"http": self.http_url, "files": self.files_url}
+
+    def well(self) -> bool:
+        return self.reconciler.stalled_for() < STUCK_SECONDS
 
     def background(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         """What has to run for as long as the daemon does."""
@@ -107,11 +120,10 @@ class Controller:
         return f"{len(list(statuses))} active, {rate / 2**20:.1f} MiB/s"
 
 
-async def compose_controller(
-    loaded: Loaded, paths: Paths, logs: Logs, listening: ControlSocket, stop: Callable[[], None], stack: AsyncExitStack
-) -> Controller:
-    """A controller that serves. What was opened is closed by the stack, last first."""
-    base = await open_base(loaded, paths, stack)
+async def compose_controller(start: Start, stack: AsyncExitStack) -> Controller:
+    """See lifecycle.Compose."""
+    loaded, logs = start.loaded, start.logs
+    base = await open_base(loaded, start.paths, stack)
     base.runtime.on_change(lambda _: logs.set_level(base.current.settings.logging.level))
     plugins, node = await _prepare_node(base, stack)
     await base.store.write(lambda tx: ensure_admin(tx, loaded.settings.auth.admin_username, base.clock.now()))
@@ -126,11 +138,13 @@ async def compose_controller(
     reload = Reload(
         current=base.current, runtime=base.runtime, certificate=http.certificate, wake=services.core.reconciler.wake
     )
-    control = control_server(services, http, reload=reload, broken=plugins.broken, log_book=logs.book, shutdown=stop)
+    control = control_server(
+        services, http, reload=reload, broken=plugins.broken, log_book=logs.book, shutdown=start.stop
+    )  # fmt: skip
     rest = rest_server(services, subscribers)
     await rest.serve(http.socket, http.certificate.context if http.certificate else None)
     stack.push_async_callback(rest.drain, 0.0)
-    await control.serve(listening.socket)
+    await control.serve(start.listening.socket)
     return Controller(
         server=control, http=rest, listener=http, accounts=services.accounts, core=services.core, links=services.links,
         keyed_adds=services.keyed_adds, cleanup=services.cleanup, store=base.store, clock=base.clock,
@@ -146,32 +160,29 @@ async def _prepare_node(base: Base, stack: AsyncExitStack) -> tuple[Plugins, Nod
     plugins = await asyncio.to_thread(load_plugins, loaded.plugins, loaded.broken)
     await asyncio.to_thread(make_state_dirs, base.paths, plugins)
     node = build_node(loaded, base.paths, plugins, base.clock, stack)
-    await _prepare_storage(node, base.store, base.paths)
+    await prepare_storage(node, _SentinelsOfStore(base.store), base.paths)
     return plugins, node
 
 
-async def _prepare_storage(node: Node, store: Store, paths: Paths) -> None:
-    """A base that held a sentinel before is never given a new one: an unmounted disk has to be noticed."""
-    name = f"sentinel:{paths.download_dir}"
+@dataclass(frozen=True, slots=True)
+class _SentinelsOfStore(Sentinels):
+    store: Store
 
-    class Absent(Exception):
-        pass
+    async def known(self, base: str) -> bool:
+        class Absent(Exception):
+            pass
 
-    def refuse() -> bytes:
-        raise Absent
+        def refuse() -> bytes:
+            raise Absent
 
-    try:
-        await store.write(lambda tx: tx.secrets.get_or_create(name, refuse))
-        known = True
-    except Absent:
-        known = False
-    try:
-        await asyncio.to_thread(node.storage.prepare, known=known)
-    except StorageMissing as error:
-        # everything but downloads works, and they go on when the disk is there
-        log.error("storage missing", extra={"action": "storage_missing", "error": error.message, "hint": error.hint})
-    if not known:
-        await store.write(lambda tx: tx.secrets.get_or_create(name, lambda: b"1"))
+        try:
+            await self.store.write(lambda tx: tx.secrets.get_or_create(f"sentinel:{base}", refuse))
+        except Absent:
+            return False
+        return True
+
+    async def remember(self, base: str) -> None:
+        await self.store.write(lambda tx: tx.secrets.get_or_create(f"sentinel:{base}", lambda: b"1"))
 
 
 def _subscribers(base: Base, node: Node, plugins: Plugins) -> Sequence[Subscriber]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from oddaemon.app.exit_codes import ExitCode, StartFailed
 from oddaemon.app.loaded import Loaded
 from oddaemon.app.paths import Paths
 from oddaemon.app.plugins import ENGINES, STORAGE, SUBSCRIBERS, Plugins
-from oddaemon.domain.errors import OpenDebridError
+from oddaemon.domain.errors import OpenDebridError, StorageMissing
 from oddaemon.domain.types import EngineName, NodeId
 from oddaemon.fileserver.processes import StorageChoice
 from oddaemon.ports.clock import Clock
@@ -115,6 +117,28 @@ def _storage(
     )
     storage: StorageProvider = chosen.plugin.build(chosen.settings, parts)
     return storage, choice
+
+
+class Sentinels(Protocol):
+    """Remembers which folders for downloads have held a sentinel."""
+
+    async def known(self, base: str) -> bool: ...
+
+    async def remember(self, base: str) -> None:
+        """On the disk when it returns."""
+
+
+async def prepare_storage(node: Node, sentinels: Sentinels, paths: Paths) -> None:
+    """A base that held a sentinel before is never given a new one: an unmounted disk has to be noticed."""
+    base = str(paths.download_dir)
+    known = await sentinels.known(base)
+    try:
+        await asyncio.to_thread(node.storage.prepare, known=known)
+    except StorageMissing as error:
+        # everything but downloads works, and they go on when the disk is there
+        log.error("storage missing", extra={"action": "storage_missing", "error": error.message, "hint": error.hint})
+    if not known:
+        await sentinels.remember(base)
 
 
 async def start_engines(node: Node, stack: AsyncExitStack) -> None:

@@ -1,21 +1,25 @@
-"""A daemon's life: lock, start, say that it is ready, serve, drain, close in reverse order. Signals end or reload."""
+"""A daemon's life, whatever its mode: locks, start, say that it is ready, serve, drain, close in reverse order. Signals
+end or reload it."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from oddaemon.app.compose_controller import Controller, compose_controller
 from oddaemon.app.exit_codes import ExitCode
 from oddaemon.app.loaded import Loaded
 from oddaemon.app.logs import Logs
-from oddaemon.app.paths import resolve_paths
+from oddaemon.app.paths import Paths, resolve_paths
 from oddaemon.app.sd_notify import Notifier
-from oddaemon.app.singleton import open_control_socket
+from oddaemon.app.singleton import ControlSocket, lock_data_dir, open_control_socket
 
 log = logging.getLogger(__name__)
 
@@ -27,23 +31,59 @@ WATCH_SECONDS = 5.0
 SWITCH_SECONDS = 0.0005
 """Between the event loop and the threads of the store, each of which gives the interpreter up at every statement and
 then waits that long for it: with Python's own 5 ms a busy daemon mostly waits."""
-STUCK_SECONDS = 60.0
-"""The reconciler has not come round for so long: the watchdog is no longer told that all is well."""
 
 
-def run_controller(loaded: Loaded, logs: Logs) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a daemon is composed from. Calling `stop` ends it."""
+
+    loaded: Loaded
+    paths: Paths
+    logs: Logs
+    listening: ControlSocket
+    stop: Callable[[], None]
+
+
+class Daemon(Protocol):
+    """A controller or a worker that serves."""
+
+    @property
+    def reload(self) -> Callable[[], tuple[Collection[str], Collection[str]]]:
+        """Reads the settings again: the keys that changed, and those of them that only a restart brings about. Raises,
+        and then nothing has changed."""
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where it can be reached, for the log."""
+
+    def background(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+        """What has to run for as long as the daemon does."""
+
+    async def drain(self, deadline: float) -> None:
+        """New calls are refused, streams end, calls in flight may end in so many seconds."""
+
+    def well(self) -> bool:
+        """Whether its work comes round, not merely its loop."""
+
+    def summary(self) -> str:
+        """One line for a service manager."""
+
+
+Compose = Callable[[Start, AsyncExitStack], Awaitable[Daemon]]
+"""A daemon that serves. What was opened is closed by the stack, last first. Raises StartFailed."""
+
+
+def run(loaded: Loaded, logs: Logs, compose: Compose) -> int:
     """Runs until a signal or a Shutdown call. The process's exit code; start-up errors are raised."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    return asyncio.run(_run(loaded, logs))
+    return asyncio.run(_run(loaded, logs, compose))
 
 
-async def _run(loaded: Loaded, logs: Logs) -> int:
+async def _run(loaded: Loaded, logs: Logs, compose: Compose) -> int:
     settings = loaded.settings
     paths = resolve_paths(settings)
     paths.make()
     mode = int(settings.control.socket_mode, 8) if settings.control.socket_mode else None
-    listening = open_control_socket(paths.socket, mode=mode, group=settings.control.socket_group)
-    notifier = Notifier()
     ending = asyncio.Event()
     forced = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,25 +92,13 @@ async def _run(loaded: Loaded, logs: Logs) -> int:
         # the second signal skips the drain
         (forced if ending.is_set() else ending).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    listening = open_control_socket(paths.socket, mode=mode, group=settings.control.socket_group)
     try:
-        async with AsyncExitStack() as stack:
-            controller = await compose_controller(loaded, paths, logs, listening, stop, stack)
-            loop.add_signal_handler(signal.SIGHUP, _reload, controller, notifier)
-            notifier.ready()
-            log.info(
-                "ready",
-                extra={
-                    "action": "ready", "socket": str(paths.socket), "http": controller.http_url,
-                    "files": controller.files_url,
-                },
-            )  # fmt: skip
-            try:
-                await _serve(controller, notifier, ending, forced)
-            finally:
-                notifier.stopping()
-            await _close(stack, forced)
+        with lock_data_dir(paths.data_dir):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop)
+            start = Start(loaded=loaded, paths=paths, logs=logs, listening=listening, stop=stop)
+            await _live(start, compose, ending, forced)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
@@ -79,14 +107,31 @@ async def _run(loaded: Loaded, logs: Logs) -> int:
     return ExitCode.OK
 
 
-async def _serve(controller: Controller, notifier: Notifier, ending: asyncio.Event, forced: asyncio.Event) -> None:
+async def _live(start: Start, compose: Compose, ending: asyncio.Event, forced: asyncio.Event) -> None:
+    notifier = Notifier()
+    async with AsyncExitStack() as stack:
+        daemon = await compose(start, stack)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, daemon, notifier)
+        # what was made so far stays: the collector need not look through it again and again
+        gc.collect()
+        gc.freeze()
+        notifier.ready()
+        log.info("ready", extra={"action": "ready", "socket": str(start.paths.socket), **daemon.places})
+        try:
+            await _serve(daemon, notifier, ending, forced)
+        finally:
+            notifier.stopping()
+        await _close(stack, forced)
+
+
+async def _serve(daemon: Daemon, notifier: Notifier, ending: asyncio.Event, forced: asyncio.Event) -> None:
     """Everything that runs for as long as the daemon does, until the end is asked for; then the drain."""
     async with asyncio.TaskGroup() as group:
-        background = [group.create_task(job, name=name) for name, job in controller.background()]
-        background.append(group.create_task(_watchdog(controller, notifier), name="watchdog"))
+        background = [group.create_task(job, name=name) for name, job in daemon.background()]
+        background.append(group.create_task(_watchdog(daemon, notifier), name="watchdog"))
         await ending.wait()
         log.info("shutting down", extra={"action": "stopping", "pid": os.getpid()})
-        drain = asyncio.create_task(controller.drain(DRAIN_SECONDS), name="drain")
+        drain = asyncio.create_task(daemon.drain(DRAIN_SECONDS), name="drain")
         skip = asyncio.create_task(forced.wait(), name="second signal")
         await asyncio.wait({drain, skip}, return_when=asyncio.FIRST_COMPLETED)
         for task in (drain, skip, *background):
@@ -102,19 +147,19 @@ async def _close(stack: AsyncExitStack, forced: asyncio.Event) -> None:
         log.error("closing took too long", extra={"action": "close_timeout"})
 
 
-async def _watchdog(controller: Controller, notifier: Notifier) -> None:
+async def _watchdog(daemon: Daemon, notifier: Notifier) -> None:
     """Tells a service manager that the loop makes progress, not merely that the process exists."""
     while True:
-        if controller.reconciler.stalled_for() < STUCK_SECONDS:
+        if daemon.well():
             notifier.alive()
-        notifier.status(controller.summary())
+        notifier.status(daemon.summary())
         await asyncio.sleep(WATCH_SECONDS)
 
 
-def _reload(controller: Controller, notifier: Notifier) -> None:
+def _reload(daemon: Daemon, notifier: Notifier) -> None:
     notifier.reloading()
     try:
-        changed, restart = controller.reload()
+        changed, restart = daemon.reload()
         log.info("reloaded", extra={"action": "reloaded", "changed": changed, "needs_restart": restart})
     except Exception as error:  # noqa: BLE001
         # the old settings stay; a typing mistake must not end anybody's downloads

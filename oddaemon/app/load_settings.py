@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +47,26 @@ def load(
     environ: Mapping[str, str] | None = None,
     config_file: Path | None = None,
     table: PluginTable | None = None,
+    groups: Collection[str] | None = None,
 ) -> Loaded:
-    """Everything but the stored settings. `flags` are `--set key=value`; `config_file` is `--config`.
+    """Everything but the stored settings. `flags` are `--set key=value`; `config_file` is `--config`. Plug-ins of other
+    groups than these are not imported, and what is below them is not judged.
 
     Raises BadSettings with every mistake.
     """
     environ = os.environ if environ is None else environ
-    reader = _Reader(environ=environ, table=table or PluginTable.installed())
-    again = functools.partial(load, flags=flags, environ=environ, config_file=config_file, table=table)
+    reader = _Reader(environ=environ, table=table or PluginTable.installed(), groups=groups)
+    again = functools.partial(load, flags=flags, environ=environ, config_file=config_file, table=table, groups=groups)
     return reader.read(flags or {}, config_file, again)
 
 
 class _Reader:
     """One reading. Collects mistakes instead of stopping at the first."""
 
-    def __init__(self, *, environ: Mapping[str, str], table: PluginTable) -> None:
+    def __init__(self, *, environ: Mapping[str, str], table: PluginTable, groups: Collection[str] | None) -> None:
         self.environ = environ
         self.table = table
+        self.groups = SECTIONS.values() if groups is None else groups
         self.mistakes: list[Mistake] = []
         self.broken: dict[tuple[str, str], str] = {}
         self.opaque: list[str] = []
@@ -172,7 +175,7 @@ class _Reader:
                 on = self._is_on(group, prefix, given)
                 if group not in _CHOOSERS:
                     self.enabled[f"{prefix}.enabled"] = on
-                if not on:
+                if not on or group not in self.groups:
                     self.opaque.append(f"{prefix}.")
                     continue
                 try:

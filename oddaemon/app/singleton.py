@@ -13,7 +13,8 @@ import os
 import socket
 import stat
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,26 @@ def open_control_socket(path: Path, *, mode: int | None = None, group: str = "")
         raise
     found = path.lstat()
     return ControlSocket(listener, path, lock, (found.st_dev, found.st_ino))
+
+
+@contextmanager
+def lock_data_dir(folder: Path) -> Iterator[None]:
+    """Two daemons never share a data directory, whatever their mode and wherever their sockets are. The lock's file
+    stays, as a socket's. Raises StartFailed."""
+    path = folder / "oddaemon"
+    try:
+        lock = _lock(path)
+    except AlreadyRunning as error:
+        who = f" (pid {error.pid})" if error.pid else ""
+        raise StartFailed(
+            f"another daemon{who} uses the data directory {folder}",
+            code=ExitCode.UNAVAILABLE,
+            hint="stop that one, or give this one another with paths.data_dir (OD_PATHS_DATA_DIR)",
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def running_pid(path: Path) -> int | None:

@@ -60,7 +60,7 @@ def test_packages_are_cheap_to_import(package: str) -> None:
 
 
 def test_the_daemon_never_imports_yt_dlp() -> None:
-    found = modules_after("import oddaemon.app.lifecycle, oddaemon.engines.ytdlp")
+    found = modules_after("import oddaemon.app.compose_controller, oddaemon.engines.ytdlp")
     assert "yt_dlp" not in {name.partition(".")[0] for name in found}
 
 
@@ -71,7 +71,7 @@ def test_file_processes_are_quick_to_start() -> None:
 
 def test_the_rest_api_is_imported_while_engines_start() -> None:
     """Its models cost a start a fifth of a second that it has then (`app.compose_rest`)."""
-    found = modules_after("import oddaemon.app.lifecycle")
+    found = modules_after("import oddaemon.app.compose_controller")
     assert not {name for name in found if name.startswith(("aiohttp.web", "oddaemon.api.rest."))} - {
         "oddaemon.api.rest.counts", "oddaemon.api.rest.origin", "oddaemon.api.rest.parts", "oddaemon.api.rest.sse",
         # aiohttp imports these itself

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from oddaemon.app.exit_codes import ExitCode
-from oddaemon.app.singleton import AlreadyRunning, SocketRefused, open_control_socket, running_pid
+from oddaemon.app.exit_codes import ExitCode, StartFailed
+from oddaemon.app.singleton import AlreadyRunning, SocketRefused, lock_data_dir, open_control_socket, running_pid
 
 HOLDER = """
 import sys
@@ -192,3 +192,16 @@ def test_of_many_that_start_at_once_exactly_one_runs(place: Path) -> None:
     for child in children:
         child.join(timeout=30)
     assert outcomes == ["held", "refused", "refused", "refused"]
+
+
+def test_two_daemons_never_share_a_data_directory(tmp_path: Path) -> None:
+    """Whatever their sockets are."""
+    with lock_data_dir(tmp_path):
+        wanted = rf"\(pid {os.getpid()}\) uses the data directory"
+        with pytest.raises(StartFailed, match=wanted) as caught, lock_data_dir(tmp_path):
+            pass
+        assert caught.value.code is ExitCode.UNAVAILABLE
+        assert "paths.data_dir" in caught.value.hint
+    with lock_data_dir(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["oddaemon.lock"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oddaemon.app.compose_controller import Controller, compose_controller
+from oddaemon.app.lifecycle import Start
 from oddaemon.app.load_settings import load
 from oddaemon.app.log_ring import LogRing
 from oddaemon.app.logs import Logs, _Writer
@@ -79,7 +80,8 @@ async def _running(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Co
     listening = open_control_socket(paths.socket)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            controller = await compose_controller(loaded, paths, logs, listening, lambda: None, stack)
+            start = Start(loaded=loaded, paths=paths, logs=logs, listening=listening, stop=lambda: None)
+            controller = await compose_controller(start, stack)
             home = Composed(folder)
             assert isinstance(controller.store, SqlStore)
             home.controller, home.core, home.store = controller, controller.core, controller.store
