@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds
+from oddaemon.domain.types import Bytes, EngineName, Fraction, NodeId, Seconds
 
 MISSED = 3
 """So many heartbeats in a row that do not come mean that a node is offline."""
@@ -60,8 +60,18 @@ class EngineHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMarks:
+    """What an admin decided of a node. Kept over its restarts, and never the node's to say."""
+
+    draining: bool = False
+    """Nothing new starts there; what runs goes on, and files are served."""
+    set_labels: Mapping[str, str] = field(default_factory=dict)
+    limits: NodeLimits = NodeLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSnapshot:
-    """What a node says of itself at one moment."""
+    """What a node says of itself at one moment, and what its controller knows of it."""
 
     id: NodeId
     name: str
@@ -72,18 +82,38 @@ class NodeSnapshot:
     file_endpoint: str | None = None
     draining: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
+    """As the node announced them."""
     disk_low: bool = False
     """The controller's judgement: the free space fell below the reserve, and is not well above it again."""
     offline_since: datetime | None = None
     """The controller's judgement, by its own clock; None while the node is online."""
     limits: NodeLimits = NodeLimits()
     """What an admin set, as `draining` is: a node has no say in it."""
+    set_labels: Mapping[str, str] = field(default_factory=dict)
+    """An admin's: they go before the node's own."""
+    software: str = ""
+    """Its version; empty for one that has not told yet."""
+    load: Fraction | None = None
+    """Of the last minute, as a share of the cores. Not stored."""
 
     @property
     def works(self) -> bool:
         """Whether it can be reached and has its disk."""
         return self.online and self.disk.present
 
+    @property
+    def all_labels(self) -> Mapping[str, str]:
+        """The node's own, and the admin's before them."""
+        return {**self.labels, **self.set_labels}
+
     def has(self, labels: Mapping[str, str]) -> bool:
         """It has all of these labels."""
-        return labels.items() <= self.labels.items()
+        return labels.items() <= self.all_labels.items()
+
+    @property
+    def marks(self) -> NodeMarks:
+        return NodeMarks(draining=self.draining, set_labels=self.set_labels, limits=self.limits)
+
+    def marked(self, marks: NodeMarks) -> NodeSnapshot:
+        """The same node with an admin's marks."""
+        return replace(self, draining=marks.draining, set_labels=marks.set_labels, limits=marks.limits)

@@ -28,7 +28,13 @@ from oddaemon.ports.store_accounts import (
     SessionRepository,
     UserRepository,
 )
-from oddaemon.ports.store_daemon import EventRepository, NodeRepository, SecretRepository, SettingRepository
+from oddaemon.ports.store_daemon import (
+    EventRepository,
+    JoinTokenRepository,
+    NodeRepository,
+    SecretRepository,
+    SettingRepository,
+)
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -324,6 +330,8 @@ class Transaction(Protocol):
     def keyed_adds(self) -> KeyedAddRepository: ...
     @property
     def nodes(self) -> NodeRepository: ...
+    @property
+    def join_tokens(self) -> JoinTokenRepository: ...
 
     def quarantined(self) -> int:
         """How many damaged rows were put aside since the store was made."""

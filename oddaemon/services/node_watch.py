@@ -64,8 +64,8 @@ class NodeWatch:
 
     async def heard(self, seen: NodeSnapshot) -> None:
         """A worker registered or its heart beat: it is online, with what it says it has. What is the controller's to
-        judge or an admin's to set (`draining`, `limits`, `disk_low`, `offline_since`) stays what it is here, whatever
-        `seen` says; of a node that nobody knew it is taken from the store, else from `seen`."""
+        judge or an admin's to set (its marks, `disk_low`, `offline_since`) stays what it is here, whatever `seen`
+        says; of a node that nobody knew it is taken from the store, else from `seen`."""
         self._heard_at[seen.id] = self.clock.monotonic()
         await self._note(replace(seen, online=True, offline_since=None))
 
@@ -75,8 +75,8 @@ class NodeWatch:
         return None if node is None else node.offline_since
 
     async def set(self, node_id: NodeId, change: Callable[[NodeSnapshot], NodeSnapshot]) -> NodeSnapshot | None:
-        """An admin's wish: what `change` makes of the node (`draining`, `limits`) holds at once, and is stored first.
-        None for a node that nobody knows."""
+        """An admin's wish: what `change` makes of the node's marks holds at once, and is stored first. None for a node
+        that nobody knows."""
 
         def work(tx: Transaction) -> NodeSnapshot | None:
             node = self.board.nodes.get(node_id) or tx.nodes.get(node_id)
@@ -84,6 +84,7 @@ class NodeWatch:
                 return None
             changed = change(node)
             tx.nodes.upsert(changed, self.clock.now())
+            tx.nodes.mark(node_id, changed.marks)
             return changed
 
         changed = await self.store.write(work)
@@ -175,7 +176,7 @@ class NodeWatch:
                 self._told.setdefault(seen.id, replace(stored, online=False) if seen.id == self.local else stored)
         known = self.board.nodes.get(seen.id)
         if before is not None:
-            seen = replace(seen, disk_low=before.disk_low, draining=before.draining, limits=before.limits)
+            seen = replace(seen, disk_low=before.disk_low).marked(before.marks)
         self.board.nodes[seen.id] = seen
         if seen.online:
             self._silent_from.pop(seen.id, None)
@@ -264,4 +265,4 @@ _NO_FIGURES = DiskUsage(total=Bytes(0), free=Bytes(0))
 
 def _lasting(node: NodeSnapshot) -> NodeSnapshot:
     """What is worth storing of it: figures change all the time."""
-    return replace(node, disk=replace(_NO_FIGURES, present=node.disk.present))
+    return replace(node, disk=replace(_NO_FIGURES, present=node.disk.present), load=None)

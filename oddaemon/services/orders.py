@@ -188,7 +188,7 @@ class OrderReader:
         if not fitting:
             labels = ", ".join(f"{key}={value}" for key, value in order.node_labels.items())
             known = "; ".join(
-                f"{node.id}: " + (", ".join(f"{key}={value}" for key, value in node.labels.items()) or "none")
+                f"{node.id}: " + (", ".join(f"{key}={value}" for key, value in node.all_labels.items()) or "none")
                 for node in asked
             )
             hint = f"labels here: {known or 'no such node'}"

@@ -269,7 +269,7 @@ def weight_of(node: NodeSnapshot) -> float:
     if node.limits.weight is not None:
         return node.limits.weight
     try:
-        weight = float(node.labels.get("weight", "1"))
+        weight = float(node.all_labels.get("weight", "1"))
     except ValueError:
         return 1.0
     return weight if 0 < weight < 1e6 else 1.0

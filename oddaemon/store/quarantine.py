@@ -25,6 +25,7 @@ from oddaemon.store.repositories import (
     credentials,
     events,
     job_rows,
+    join_tokens,
     keyed_adds,
     links,
     materials,
@@ -113,6 +114,7 @@ KINDS: Mapping[str, Kind] = {
     "sessions": Kind(columns=credentials.SESSION_COLUMNS, convert=credentials.session_of, hidden=("digest",)),
     "invitations": Kind(columns=credentials.INVITATION_COLUMNS, convert=credentials.invitation_of, hidden=("digest",)),
     # then the request is carried out as a new one
+    "join_tokens": Kind(columns=join_tokens.COLUMNS, convert=join_tokens.token_of, hidden=("key",)),
     "keyed_adds": Kind(columns=keyed_adds.COLUMNS, convert=keyed_adds.keyed_add_of),
     "cache_entries": Kind(
         columns=cache.ENTRY_COLUMNS,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision. A test holds it against the migrations: reading it here spares every start importing Alembic."""
 
 
@@ -131,7 +131,37 @@ nodes = sa.Table(
     sa.Column("labels", _json(), nullable=False),
     sa.Column("registered_at", TZDateTime(), nullable=False),
     sa.Column("last_heartbeat", TZDateTime(), nullable=False),
+    sa.Column("software", sa.String(64)),
+    sa.Column("offline_since", TZDateTime()),
+    sa.Column("set_labels", _json()),
+    sa.Column("limits", _json()),
 )
+
+node_credentials = sa.Table(
+    "node_credentials",
+    metadata,
+    sa.Column("node_id", sa.String(64), sa.ForeignKey("nodes.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("credential", sa.LargeBinary(), nullable=False),
+    sa.Column("token_id", sa.String(32), nullable=False),
+    sa.Column("confirmed", sa.Boolean(), nullable=False),
+    sa.Column("joined_at", TZDateTime(), nullable=False),
+)
+sa.Index("ix_node_credentials_token_id", node_credentials.c.token_id)
+
+join_tokens = sa.Table(
+    "join_tokens",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("key", sa.LargeBinary(), nullable=False),
+    sa.Column("name", sa.String(64)),
+    sa.Column("reusable", sa.Boolean(), nullable=False),
+    sa.Column("created_by", sa.Uuid(), sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("created_at", TZDateTime(), nullable=False),
+    sa.Column("expires_at", TZDateTime(), nullable=False),
+    sa.Column("uses", sa.BigInteger(), nullable=False),
+    sa.Column("used_at", TZDateTime()),
+)
+sa.Index("ix_join_tokens_created_by", join_tokens.c.created_by)
 
 cache_entries = sa.Table(
     "cache_entries",

@@ -7,6 +7,7 @@ from oddaemon.store.repositories.cache import SqlCache
 from oddaemon.store.repositories.credentials import SqlApiKeys, SqlInvitations, SqlSessions
 from oddaemon.store.repositories.events import SqlEvents
 from oddaemon.store.repositories.jobs import SqlJobs
+from oddaemon.store.repositories.join_tokens import SqlJoinTokens
 from oddaemon.store.repositories.keyed_adds import SqlKeyedAdds
 from oddaemon.store.repositories.links import SqlLinks
 from oddaemon.store.repositories.materials import SqlMaterials
@@ -21,8 +22,8 @@ class SqlTransaction:
     """Meets ports.store.Transaction."""
 
     __slots__ = (
-        "api_keys", "cache", "events", "invitations", "jobs", "keyed_adds", "links", "materials", "nodes", "scope",
-        "secrets", "served", "sessions", "settings", "users",
+        "api_keys", "cache", "events", "invitations", "jobs", "join_tokens", "keyed_adds", "links", "materials",
+        "nodes", "scope", "secrets", "served", "sessions", "settings", "users",
     )  # fmt: skip
 
     def __init__(self, scope: Scope) -> None:
@@ -40,6 +41,7 @@ class SqlTransaction:
         self.secrets = SqlSecrets(scope)
         self.events = SqlEvents(scope)
         self.nodes = SqlNodes(scope)
+        self.join_tokens = SqlJoinTokens(scope)
         self.keyed_adds = SqlKeyedAdds(scope)
 
     def quarantined(self) -> int:

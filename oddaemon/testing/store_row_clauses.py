@@ -9,11 +9,15 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from oddaemon.domain.cache import Replica
+from oddaemon.domain.errors import NotFound
 from oddaemon.domain.events import JobCreated, JobProgress, JobRemoved, NodeOnline
 from oddaemon.domain.job import Job
+from oddaemon.domain.join_token import KeptToken
 from oddaemon.domain.link import Link, LinkKind, LinkState
-from oddaemon.domain.node import DiskUsage, EngineHealth, NodeSnapshot
+from oddaemon.domain.node import DiskUsage, EngineHealth, NodeLimits, NodeMarks, NodeSnapshot
 from oddaemon.domain.types import Bytes, JobId, JobNumber, LinkId, NodeId, UserId
 from oddaemon.ports.store import Material, Store, Transaction
 from oddaemon.testing.store_samples import ARIA2, LATER, NOW, ODD_TEXT, a_job, a_link, a_replica, a_user, an_entry
@@ -194,7 +198,9 @@ class RowClauses:
             disk=DiskUsage(total=Bytes(2**50), free=Bytes(5), present=False), labels={"room": "attic"},
             engines=(EngineHealth(name=ARIA2, ok=False, version="1.37", message="down", max_concurrent=3,
                                   capabilities={"pause": True}, schemes=("http", "ftp")),),
-            file_endpoint="http://nas:8081",
+            file_endpoint="http://nas:8081", software="2.0.1", offline_since=NOW,
+            set_labels={"room": "hall", "a": ODD_TEXT},
+            limits=NodeLimits(running=3, min_disk_free=Bytes(2**40), weight=0.5),
         )  # fmt: skip
         home = dataclasses.replace(node, id=NodeId("home"), is_controller=True, engines=(), file_endpoint=None)
         await store.write(lambda tx: tx.nodes.upsert(node, NOW))
@@ -204,6 +210,81 @@ class RowClauses:
         await store.write(lambda tx: tx.nodes.upsert(gone, LATER))
         assert await store.read(lambda tx: tx.nodes.get(node.id)) == gone
         assert await store.read(lambda tx: tx.nodes.get(NodeId("other"))) is None
+
+    async def test_what_an_admin_marked_is_the_nodes_to_say_never(self, store: Store) -> None:
+        told = NodeSnapshot(
+            id=NodeId("nas"), name="nas", is_controller=False, online=True, engines=(),
+            disk=DiskUsage(total=Bytes(10), free=Bytes(5)), labels={"room": "attic"},
+        )  # fmt: skip
+        marks = NodeMarks(draining=True, set_labels={"room": "hall"}, limits=NodeLimits(running=2))
+        with pytest.raises(NotFound):
+            await store.write(lambda tx: tx.nodes.mark(told.id, marks))
+        await store.write(lambda tx: tx.nodes.upsert(told, NOW))
+        await store.write(lambda tx: tx.nodes.mark(told.id, marks))
+        later = dataclasses.replace(told, online=False, labels={"room": "cellar"}, offline_since=LATER)
+        await store.write(lambda tx: tx.nodes.upsert(later, LATER))
+        assert await store.read(lambda tx: tx.nodes.get(told.id)) == later.marked(marks)
+        await store.write(lambda tx: tx.nodes.mark(told.id, NodeMarks()))
+        assert await store.read(lambda tx: tx.nodes.all()) == [later]
+
+    async def test_a_nodes_credential_goes_with_it(self, store: Store) -> None:
+        nas, other = (
+            NodeSnapshot(
+                id=NodeId(name), name=name, is_controller=False, online=False, engines=(),
+                disk=DiskUsage(total=Bytes(0), free=Bytes(0)),
+            )
+            for name in ("nas", "other")
+        )  # fmt: skip
+
+        one, two = "0123456789ab", "ba9876543210"
+
+        def join(tx: Transaction) -> None:
+            for node in (nas, other):
+                tx.nodes.upsert(node, NOW)
+                tx.nodes.put_credential(node.id, b"first", token_id=one, at=NOW)
+            tx.nodes.put_credential(nas.id, b"\0\xffsecond", token_id=two, at=LATER)
+
+        await store.write(join)
+        assert await store.read(lambda tx: tx.nodes.credential(nas.id)) == b"\0\xffsecond"
+        assert await store.read(lambda tx: tx.nodes.unconfirmed(one)) == [other.id]
+        assert await store.read(lambda tx: tx.nodes.unconfirmed(two)) == [nas.id]
+        await store.write(lambda tx: tx.nodes.confirm_credential(nas.id))
+        assert await store.read(lambda tx: tx.nodes.unconfirmed(two)) == []
+        assert await store.write(lambda tx: tx.nodes.delete(nas.id))
+        assert not await store.write(lambda tx: tx.nodes.delete(nas.id))
+        assert await store.read(lambda tx: tx.nodes.credential(nas.id)) is None
+        assert await store.read(lambda tx: tx.nodes.credential(other.id)) == b"first"
+        # one of the same name later has nothing of it
+        await store.write(lambda tx: tx.nodes.upsert(nas, LATER))
+        assert await store.read(lambda tx: tx.nodes.credential(nas.id)) is None
+
+    async def test_join_tokens(self, store: Store) -> None:
+        user = a_user()
+        once = KeptToken(
+            id="0123456789ab", key=b"\0key\xff", name="nas", created_by=user.id, created_at=NOW, expires_at=LATER
+        )
+        often = dataclasses.replace(once, id="ba9876543210", name=None, reusable=True, created_at=LATER)
+
+        def make(tx: Transaction) -> None:
+            tx.users.insert(user)
+            tx.join_tokens.insert(often)
+            tx.join_tokens.insert(once)
+
+        await store.write(make)
+        assert await store.read(lambda tx: tx.join_tokens.all()) == [once, often]
+        assert await store.read(lambda tx: tx.join_tokens.get("other")) is None
+        uses = [store.write(lambda tx: tx.join_tokens.use(once.id, NOW)) for _ in range(8)]
+        assert sum(await asyncio.gather(*uses)) == 1
+        used = dataclasses.replace(once, uses=1, used_at=NOW)
+        assert await store.read(lambda tx: tx.join_tokens.get(once.id)) == used
+        assert [await store.write(lambda tx: tx.join_tokens.use(often.id, NOW)) for _ in range(2)] == [True, True]
+        assert not await store.write(lambda tx: tx.join_tokens.use(often.id, LATER)), "it has expired"
+        assert not await store.write(lambda tx: tx.join_tokens.use("other", NOW))
+        assert await store.write(lambda tx: tx.join_tokens.delete(once.id))
+        assert not await store.write(lambda tx: tx.join_tokens.delete(once.id))
+        assert await store.write(lambda tx: tx.join_tokens.trim(LATER)) == 0
+        await store.write(lambda tx: tx.users.delete(user.id))
+        assert await store.read(lambda tx: tx.join_tokens.all()) == [], "a token goes with the admin who made it"
 
     # events
 

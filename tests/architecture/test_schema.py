@@ -19,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica
 from oddaemon.domain.credentials import ApiKey, Invitation, Session
 from oddaemon.domain.job import Job
+from oddaemon.domain.join_token import KeptToken
 from oddaemon.domain.keyed_add import KeyedAdd
 from oddaemon.domain.link import Link
 from oddaemon.domain.user import User
@@ -120,6 +121,7 @@ def test_the_migrations_can_be_written_for_postgresql(capsys: pytest.CaptureFixt
         (Session, tables.sessions, set()),
         (Invitation, tables.invitations, set()),
         (KeyedAdd, tables.keyed_adds, set()),
+        (KeptToken, tables.join_tokens, set()),
         (Material, tables.materials, {"id", "job_id", "replica_id"}),
     ],
 )
@@ -130,7 +132,8 @@ def test_every_field_has_a_column(kind: type, table: sa.Table, extra: set[str]) 
 
 def test_damage_is_provided_for_in_every_table_that_is_converted() -> None:
     converted = {"users", "nodes", "cache_entries", "entry_files", "replicas", "jobs", "materials", "download_links",
-                 "served_bytes", "settings", "events", "api_keys", "sessions", "invitations", "keyed_adds"}  # fmt: skip
+                 "served_bytes", "settings", "events", "api_keys", "sessions", "invitations", "keyed_adds",
+                 "join_tokens"}  # fmt: skip
     assert set(quarantine.KINDS) == converted
     for name, kind in quarantine.KINDS.items():
         columns = {column.name for column in metadata.tables[name].columns}
