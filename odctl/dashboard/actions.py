@@ -77,9 +77,15 @@ class JobActions:
 
     dashboard: Dashboard
 
+    def in_sight(self, what: str) -> bool:
+        """What the key is about can be seen. If not, it is shown, and the key did no more than that."""
+        return True
+
     def _chosen(self, what: str) -> tuple[Selection, tuple[Job, ...]] | None:
         """Those that a key is about, with what is known of them; says so when there are none."""
         state = self.dashboard.state
+        if not state.marks and not self.in_sight(what):
+            return None
         numbers = state.chosen
         if not numbers:
             self.dashboard.say(f"{what}: no job is under the cursor, and none is marked", severity="warning")

@@ -120,10 +120,11 @@ class State(Struct, frozen=True, kw_only=True):
 
     @property
     def chosen(self) -> tuple[int, ...]:
-        """What an action is about: the marked jobs, else the one under the cursor."""
+        """What an action is about: the marked jobs, else the one under the cursor, which is lit in the list."""
         if self.marks:
             return tuple(self.marks)
-        return () if self.number is None else (self.number,)
+        job = self.job
+        return () if job is None else (job.id,)
 
 
 def reduce(state: State, message: Message) -> State:
@@ -194,10 +195,13 @@ def _page(state: State, message: m.PageTold) -> State:
         place = window.places.get(number)
         if place is not None:
             row = place
-        elif state.window.job(number) is not None and window.offset == state.window.offset:
+        elif _shows(window, row, message.total) or (
+            state.window.job(number) is not None and window.offset == state.window.offset
+        ):
             number = None  # it left: what stands in its row now was not aimed at
     row = max(0, min(row, message.total - 1))
-    found = window.at(row) if state.aiming or not state.window.jobs else None
+    aimed = state.number is None and (state.aiming or not state.window.jobs)
+    found = window.at(row) if aimed else None
     if number is None and found is not None:
         number = found.id
     sizes = {job.id: job.size for job in window.jobs if job.id in state.marks}
@@ -206,6 +210,11 @@ def _page(state: State, message: m.PageTold) -> State:
         aiming=state.aiming and number is None,
         marks={**state.marks, **sizes} if sizes else state.marks,
     )  # fmt: skip
+
+
+def _shows(window: Window, row: int, total: int) -> bool:
+    """A job in this row would be known."""
+    return row >= total or window.offset <= row < window.offset + len(window.jobs)
 
 
 def _refused(state: State, message: m.QueryRefused) -> State:

@@ -85,11 +85,18 @@ class Taking:
     def show_getting(self) -> None:
         """Draws what `getting` says."""
 
+    def in_sight(self, what: str) -> bool:
+        """See JobActions."""
+        return True
+
     def _current(self, what: str) -> int | None:
-        number = self.dashboard.state.number
-        if number is None:
+        if not self.in_sight(what):
+            return None
+        job = self.dashboard.state.job
+        if job is None:
             self.dashboard.say(f"{what}: no job is under the cursor", severity="warning")
-        return number
+            return None
+        return job.id
 
     # Copying
 

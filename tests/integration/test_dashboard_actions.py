@@ -14,6 +14,7 @@ from odctl.dashboard.actions import summed, tag_changes
 from odctl.dashboard.app import DashboardApp
 from odctl.dashboard.dialogs.ask import Ask
 from odctl.dashboard.dialogs.base import Dialog
+from odctl.dashboard.job_table import JobTable
 from oddaemon.domain.job import Hold, JobState
 from oddaemon.services.views import JobView
 from tests.support.control import Desk, desk
@@ -54,6 +55,30 @@ async def test_p_pauses_and_resumes_the_job_under_the_cursor(served: Desk) -> No
         await pilot.press("p")
         await until_state(app, pilot, lambda state: state.job is not None and state.job.hold != "user")
         await toast(app, "resumed")
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["known rows", "rows that are not known"])
+async def test_a_key_shows_the_cursor_that_was_scrolled_away_from_before_it_acts(served: Desk, far: bool) -> None:
+    jobs = [await served.home.add(f"{URL}{number}", paused=True, name=f"job-{number}") for number in range(90)]
+    async with dashboard(served.path, size=(100, 24)) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.total == 90 and state.job is not None)
+        aimed = app.state.number
+        table = app.query_one(JobTable)
+        table.scroll_to(y=60 if far else len(table.rows), animate=False, immediate=True)
+        await until(lambda: app.state.row not in table.rows and app.state.window.at(table.rows.start) is not None)
+        await until_state(app, pilot, lambda state: (state.job is None) == far)
+        for key in ("p", "x", "d", "t", "y", "space"):
+            table.scroll_to(y=60 if far else len(table.rows), animate=False, immediate=True)
+            await pilot.press(key)
+            await toast(app, "the cursor was out of sight")
+            assert app.state.row in table.rows
+            app.clear_notifications()
+        assert not app.state.marks
+        await until_state(app, pilot, lambda state: state.job is not None)
+        held = [found for job in jobs if (found := await served.home.job(job)) and found.hold is Hold.USER]
+        assert len(held) == 90, "nothing was done"
+        await pilot.press("p")
+        await toast(app, f"resumed {aimed} ")
 
 
 async def test_marked_jobs_are_meant_in_the_place_of_the_one_under_the_cursor(served: Desk) -> None:

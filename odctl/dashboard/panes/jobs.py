@@ -79,6 +79,8 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._wide = dashboard.columns >= WIDE_FROM
         self._fields: tuple[str, ...] = ()
         """What the list is told of each job."""
+        self._asked = range(0)
+        """The rows that were asked for last."""
         # the details come after the first picture, to where there is room for them already
         self.frame.set_class(self._mode() == 1, "beside")
         yield self.frame
@@ -280,14 +282,15 @@ class JobsPane(JobActions, Taking, KeptFilters):
         margin = int(len(rows) * MARGIN) + 1
         start = max(0, rows.start - margin)
         self._fields = fields_of(self.table.placed)
-        self.dashboard.want(start, min(200, rows.stop + margin - start), self._fields)
+        self._asked = range(start, start + min(200, rows.stop + margin - start))
+        self.dashboard.want(start, len(self._asked), self._fields)
 
     def on_line_list_scrolled(self) -> None:
         window, rows = self.table.state.window, self.table.rows
         total = self.table.state.total or 0
-        # another window only when this one is nearly left: every one costs the daemon a page
+        # another window only when the last one is nearly left: every one costs the daemon a page
         near = len(rows) // 4
-        known = range(window.offset, window.offset + len(window.jobs))
+        known = self._asked or range(window.offset, window.offset + len(window.jobs))
         above = known.start > 0 and rows.start - near < known.start
         below = known.stop < total and rows.stop + near > known.stop
         if above or below or not window.jobs:
@@ -315,6 +318,16 @@ class JobsPane(JobActions, Taking, KeptFilters):
     def move_to(self, row: int) -> None:
         self.dashboard.tell(m.MovedTo(row=row))
         self.table.reveal(self.dashboard.state.row)
+
+    def in_sight(self, what: str) -> bool:
+        """A key never meets a job that is not lit: the list may have been scrolled away from under the cursor."""
+        state, details = self.dashboard.state, self.details
+        named = details is not None and details.shown and details.job is not None and details.job.id == state.number
+        if state.number is None or named or state.row in self.table.rows:
+            return True
+        self.table.reveal(state.row)
+        self.dashboard.say(f"{what}: the cursor was out of sight; here it is", severity="warning")
+        return False
 
     def on_list_header_chosen(self, message: ListHeader.Chosen) -> None:
         self.sort_by(message.field)
@@ -365,6 +378,8 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self._ask_sorted(order[1:] if order.startswith("!") else f"!{order}")
 
     def action_mark(self) -> None:
+        if not self.in_sight("mark"):
+            return
         self.dashboard.tell(m.MarkToggled())
         self.table.reveal(self.dashboard.state.row)
 

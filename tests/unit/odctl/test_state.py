@@ -57,6 +57,19 @@ def test_when_its_job_leaves_nothing_is_under_the_cursor_until_it_is_moved() -> 
     assert after(m.MovedTo(row=1), state=state).number == 7
 
 
+def test_what_leaves_while_the_window_moves_is_under_no_cursor_either() -> None:
+    state = after(told(*range(30, 20, -1), total=30), m.MovedTo(row=9))
+    state = after(told(*range(25, 21, -1), *range(20, 10, -1), offset=5, total=29), state=state)
+    assert (state.number, state.chosen) == (None, ())
+
+
+def test_what_is_not_among_the_known_rows_is_not_met_and_still_under_the_cursor() -> None:
+    state = after(told(*range(30, 20, -1), total=30))
+    state = after(told(*range(10, 0, -1), offset=20, total=30), state=state)
+    assert (state.number, state.job, state.chosen) == (30, None, ())
+    assert after(told(*range(30, 20, -1), total=30), state=state).chosen == (30,)
+
+
 def test_what_was_removed_by_hand_makes_place_for_the_next() -> None:
     state = after(told(9, 8, 7), m.MovedTo(row=1), m.MarkToggled(), m.MovedTo(row=1))
     state = after(m.JobsRemoved(numbers=frozenset({8})), state=state)
