@@ -28,6 +28,7 @@ from odctl.dashboard import preferences as prefs
 from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import SLOW_SECONDS, Banner
 from odctl.dashboard.blank import Blank
+from odctl.dashboard.compositor import QuickScreen
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.feed import Feed, Wanted, Work
 from odctl.dashboard.first import first_wanted
@@ -127,6 +128,9 @@ class DashboardApp(Paced):
         return self.options.read_only
 
     # What is on the screen
+
+    def get_default_screen(self) -> Screen[None]:
+        return QuickScreen()
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.glyphs, self.options.context, self.options.color)
@@ -268,12 +272,16 @@ class DashboardApp(Paced):
 
     def draw(self) -> None:
         base = self.screen_stack[0] if self._drawable and self.screen_stack else None
-        if base is None or not self._room or not base.query(TopBar):
+        if base is None or not self._room:
+            return
+        try:
+            top = base.query_one(TopBar)
+        except NoMatches:
             return  # it is not there yet, or is being taken down
         state, now = self.state, self.clock()
         with self.batch_update():
             current = (base.query_one("#panes", ContentSwitcher).current or "").removeprefix("pane-")
-            base.query_one(TopBar).show(state, self.panes(), current)
+            top.show(state, self.panes(), current)
             base.query_one(Banner).show(state, now)
             base.query_one(KeyBar).show(self._pace_word())
             base.query_one(f"#pane-{current}", Pane).show(state)

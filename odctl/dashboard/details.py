@@ -150,9 +150,9 @@ class Details(Container):
             return
         if job.state == "active":
             self.rates.append(self._whole(job).rate_down)
-        if self._figures_wait:
-            self._draw()
         changed, live = job != self._asked, self.tab == "Peers" and job.state == "active"
+        if self._figures_wait and not changed:
+            self._draw()  # else with the answer
         if changed or live:
             self._asked = job
             self._errands.start("ask", self._ask(job.id))
@@ -167,11 +167,13 @@ class Details(Container):
 
     def _failed(self) -> None:
         self._asked = None  # asked again with the next tick
+        if self._figures_wait:
+            self._draw()
 
     async def _ask(self, number: int) -> None:
         client = self.dashboard.client
         if client is None:
-            self._asked = None
+            self._failed()
             return
         which = Selection(ids=(str(number),))
         found = await client.get_jobs(which, peers=self.tab == "Peers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from rich.segment import Segment
 from rich.style import Style
@@ -12,7 +13,7 @@ from textual.strip import Strip
 
 from odctl import text as words
 from odctl.client.models import Job
-from odctl.dashboard.columns import GUTTER, Cell, bar, layout, note_of, state_of
+from odctl.dashboard.columns import GUTTER, Cell, Placed, bar, layout, note_of, state_of
 from odctl.dashboard.fitted import fitted
 from odctl.dashboard.glyphs import Glyphs
 from odctl.dashboard.line_list import LineList, ListHeader
@@ -24,6 +25,8 @@ CARDS_BELOW = 80
 CARD = ("name",)
 KEPT = 1000
 """Lines that are remembered as they were drawn."""
+Shared = tuple[int, int, tuple[Placed[Any], ...], tuple[str, ...]]
+"""What is the same for all lines: their width, how far they are scrolled sideways, the columns, what is looked for."""
 
 
 class JobTable(LineList):
@@ -32,7 +35,8 @@ class JobTable(LineList):
     def __init__(self, glyphs: Glyphs, columns: Sequence[str], state: State) -> None:
         self._strips: dict[int, tuple[object, Strip]] = {}
         """What was drawn on each line, and of what: most of what is drawn again is as it was."""
-        self._mixes: dict[tuple[Style, str], Style] = {}
+        self._mixes: dict[Style, dict[str, Style]] = {}
+        """The styles of cells by name, for each style of lines."""
         super().__init__(glyphs, "jobs")
         self.ids = tuple(columns)
         self.state = state
@@ -100,64 +104,77 @@ class JobTable(LineList):
     # Drawing
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Without Textual's cache of lines, which would only stand before this one."""
-        width, background = self.size.width, self.background_colors[1]
-        strips = [self.render_line(y) for y in crop.line_range]
+        """Without Textual's cache of lines, which would only stand before this one. What is the same for all lines is
+        looked up once: a list that changes is drawn forty lines at a time."""
+        width, whole, background = self.scrollable_content_region.width, self.size.width, self.background_colors[1]
+        left = round(self.scroll_x) if self.row_height == 1 else 0
+        of_all = (width, left, self.placed, needles(self.state.query.filter))
+        top = round(self.scroll_y)
+        strips = [self._strip(top + y, of_all) for y in crop.line_range]
+        if crop.right > width:
+            place = Segment(" " * (whole - width), self.plain)  # that of the scrollbar
+            strips = [Strip([*strip, place], whole) for strip in strips]
         for each in self.get_line_filters():
             if self.stale or not isinstance(each, ANSIToTruecolor):  # only what is dim is anything else
                 strips = [strip.apply_filter(each, background) for strip in strips]
-        return strips if crop.column_span == (0, width) else [strip.crop(*crop.column_span) for strip in strips]
+        drawn = width if crop.right <= width else whole
+        return strips if crop.column_span == (0, drawn) else [strip.crop(*crop.column_span) for strip in strips]
 
     def render_line(self, y: int) -> Strip:
-        line, width = round(self.scroll_y) + y, self.scrollable_content_region.width
-        left = round(self.scroll_x) if self.row_height == 1 else 0
+        return self.render_lines(Region(0, y, self.size.width, 1))[0]
+
+    def _strip(self, line: int, of_all: Shared) -> Strip:
+        """A line of the list as wide as it is shown."""
         row = line // self.row_height
         job = self.state.window.at(row)
         base = self._base(row, job)
-        marks, found = job is not None and self._marks(job), needles(self.state.query.filter)
-        drawn_of = (job, row < self.count, base, width, left, self.placed, marks, found)
+        marks = job is not None and self._marks(job)
+        drawn_of = (job, row < self.count, base, marks, of_all)
         before = self._strips.get(line)
         if before is not None and before[0] == drawn_of:
             return before[1]
         if len(self._strips) > KEPT:
             self._strips.clear()
-        strip = Strip(self._segments(job, line, width, base))
+        width, left = of_all[:2]
+        strip = Strip(self._segments(job, line, of_all, base))
         if left or strip.cell_length > width:
             strip = strip.crop_extend(left, left + width, base)
-        # what is left of the line, and the place of the scrollbar
-        rest = [(width - strip.cell_length, base), (self.size.width - width, self.plain)]
-        strip = Strip([*strip, *(Segment(" " * more, style) for more, style in rest if more > 0)], self.size.width)
+        elif strip.cell_length < width:
+            strip = Strip([*strip, Segment(" " * (width - strip.cell_length), base)], width)
         self._strips[line] = (drawn_of, strip)
         return strip
 
-    def _segments(self, job: Job | None, line: int, width: int, base: Style) -> Sequence[Segment]:
-        height = self.row_height
+    def _segments(self, job: Job | None, line: int, of_all: Shared, base: Style) -> Sequence[Segment]:
+        height, width = self.row_height, of_all[0]
         if job is None:
             rest = f"  {self.glyphs.bar_unknown * 6}" if line // height < self.count else ""
-            pieces: Iterable[Cell] = [(fitted(rest, width), "dim")]
+            cells: Iterable[Cell] = [(fitted(rest, width), "dim")]
         elif height > 1:
-            pieces = self._card(job, line % height, width)
+            cells = self._card(job, line % height, width)
         else:
-            pieces = self._row(job)
+            cells = self._row(job, of_all[3])
+        mixes = self._mixes.get(base)
+        if mixes is None:
+            mixes = self._mixes[base] = {}
         # every other style is a hundred bytes to the terminal: what looks alike is one segment
         segments, text, style = [], "", base
-        for more, name in pieces:
-            other = self._mixed(base, name)
+        for more, name in cells:
+            other = mixes.get(name) or self._mixed(base, name)
             if other is style:
                 text += more
             else:
                 if text:
                     segments.append(Segment(text, style))
                 text, style = more, other
-        return [*segments, Segment(text, style)]
+        segments.append(Segment(text, style))
+        return segments
 
     def _mixed(self, base: Style, name: str) -> Style:
-        found = self._mixes.get((base, name))
-        if found is None:
-            mixed = base + self._style(name)
-            # one object for all that look alike
-            found = self._mixes[base, name] = next((other for other in self._mixes.values() if other == mixed), mixed)
-        return found
+        mixed = base + self._style(name)
+        # one object for all that look alike
+        alike = next((other for mixes in self._mixes.values() for other in mixes.values() if other == mixed), mixed)
+        self._mixes[base][name] = alike
+        return alike
 
     def notify_style_update(self) -> None:
         self._strips.clear()
@@ -176,36 +193,39 @@ class JobTable(LineList):
             style = style + Style(dim=True)
         return style
 
-    def _row(self, job: Job) -> Iterator[Cell]:
-        yield from self._gutter(job)
+    def _row(self, job: Job, found: tuple[str, ...]) -> list[Cell]:
+        cells, glyphs, placed = [self._gutter(job)], self.glyphs, self.placed
         note = note_of(job)
-        at = 0
-        while at < len(self.placed):
-            place = self.placed[at]
-            if note and place.column.live:
-                end = at
-                while end < len(self.placed) and self.placed[end].column.live:
-                    end += 1
-                width = sum(other.width + 1 for other in self.placed[at:end]) - 1
+        at, end = 0, len(placed)
+        while at < end:
+            place = placed[at]
+            column, width = place.column, place.width
+            if note and column.live:
+                first = at
+                while at < end and placed[at].column.live:
+                    at += 1
+                width = sum(other.width + 1 for other in placed[first:at]) - 1
                 style = "failed" if job.state == "failed" else "note"
-                yield fitted(note, width, self.glyphs.more) + " ", style
-                at = end
+                cells.append((fitted(note, width, glyphs.more) + " ", style))
+                continue
+            text, style = column.cell(job, glyphs, width)
+            shown = fitted(text, width, glyphs.more, right=column.right) + " "
+            if found and column.id == "name":
+                cells += pieces(shown, found, style, "match")
             else:
-                text, style = place.column.cell(job, self.glyphs, place.width)
-                shown = fitted(text, place.width, self.glyphs.more, right=place.column.right)
-                found = needles(self.state.query.filter) if place.column.id == "name" else ()
-                yield from pieces(shown + " ", found, style, "match")
-                at += 1
+                cells.append((shown, style))
+            at += 1
+        return cells
 
-    def _gutter(self, job: Job) -> Iterator[Cell]:
+    def _gutter(self, job: Job) -> Cell:
         here, marked = self._marks(job)
         text = (self.glyphs.cursor if here else " ") + (self.glyphs.mark if marked else " ")
-        yield text, "mark" if here or marked else "dim"
+        return text, "mark" if here or marked else "dim"
 
     def _card(self, job: Job, line: int, width: int) -> Iterator[Cell]:
         """Two lines where there is no room for columns: the name, then how it stands."""
         if line == 0:
-            yield from self._gutter(job)
+            yield self._gutter(job)
             shown = f"{job.id} {job.name or job.source}"
             shown = fitted(shown, width - GUTTER, self.glyphs.more)
             yield from pieces(shown, needles(self.state.query.filter), "name", "match")

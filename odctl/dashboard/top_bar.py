@@ -95,14 +95,18 @@ class TopBar(Widget):
 
     def show(self, state: State, panes: Sequence[tuple[str, str]], current: str) -> None:
         """`panes`: ids and titles, in the order of their keys."""
-        before, self.state = (self._key(), self.state), state
-        self.panes, self.current = panes, current
-        if before != (self._key(), state):
+        before = self._key()
+        self.state, self.panes, self.current = state, panes, current
+        if before != self._key():
             self.refresh()
 
     def _key(self) -> tuple[object, ...]:
-        state = self.state
-        return state.connection, state.status, state.down, state.frozen, tuple(self.panes), self.current
+        """All that is drawn. Not when the daemon was last heard: that changes with every word of it."""
+        state, connection = self.state, self.state.connection
+        return (
+            connection.phase, connection.where, connection.hello, state.status, state.down, state.up, state.frozen,
+            tuple(self.panes), self.current,
+        )  # fmt: skip
 
     def render(self) -> Text:
         width = self.size.width
