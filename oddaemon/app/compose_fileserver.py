@@ -1,7 +1,8 @@
 """What a file process is made of: no database, no gRPC, no framework, quick to start.
 
-Started by `oddaemon.fileserver.processes` as `python -m oddaemon.app.compose_fileserver PIPE LISTENER`, two inherited
-descriptors: the socket pair to the daemon, and the socket that all file processes accept from.
+Started by `oddaemon.fileserver.processes` as `python -m oddaemon.app.compose_fileserver PIPE LISTENER DESCRIPTORS`,
+three inherited ones: of the socket pair to the daemon, of the socket that all file processes accept from, and of the
+pair over which the daemon hands them others.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def build_storage(choice: dict[str, Any]) -> StorageProvider:
 
 def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    pipe, listener = (socket.socket(fileno=int(argument)) for argument in arguments)
-    asyncio.run(Worker(pipe, listener, build_storage).run())
+    pipe, listener, descriptors = (socket.socket(fileno=int(argument)) for argument in arguments)
+    asyncio.run(Worker(pipe, listener, descriptors, build_storage).run())
     return 0
 
 

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from oddaemon.domain.types import Bytes, UserId
+from oddaemon.domain.types import Bytes, NodeId, UserId
+
+Counted = Mapping[int | NodeId, int]
+"""Up to which of its reports what each giver gave is stored: a file process of this node by its pid, a node by its
+id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,6 +87,8 @@ class LinkFile:
     """Below the replica's directory."""
     size: Bytes
     content_type: str
+    modified_ns: int = 0
+    """Since 1970: of one that lies on another node, which cannot be looked at here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,3 +101,5 @@ class LinkContent:
     """One of a file; the members of an archive."""
     text: str = ""
     """The playlist itself."""
+    is_elsewhere: bool = False
+    """The files lie on another node than the one that is asked for them."""

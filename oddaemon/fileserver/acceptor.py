@@ -114,6 +114,8 @@ class Acceptor:
         now = self._loop.time()
         for connection in [held for held in self._connections if held.deadline < now]:
             connection.expire()
+        if self.app.is_unheard:
+            self.cut_links()
         wall = time.time()
         for connection in [held for held in self._connections if held.link_expires_at <= wall]:
             connection.close()

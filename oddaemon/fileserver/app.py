@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,11 +19,14 @@ from urllib.parse import urlsplit
 from oddaemon.domain.errors import NotFound, OpenDebridError, StorageMissing
 from oddaemon.domain.link import LinkUse
 from oddaemon.domain.link_token import LinkToken, TokenExpired, TokenTampered, verify
+from oddaemon.domain.relay_token import BadTicket, answer_to, read_ticket
 from oddaemon.domain.types import ReplicaId
 from oddaemon.fileserver.allowances import Allowances
+from oddaemon.fileserver.elsewhere import Elsewhere, OpenElsewhere
 from oddaemon.fileserver.http import Request
-from oddaemon.fileserver.known import Answer, Gone, Known, KnownLinks, Lookup, Spawn
-from oddaemon.fileserver.response import Response, refusal, unavailable
+from oddaemon.fileserver.known import STALE_SECONDS, Answer, Gone, Known, KnownLinks, Lookup, Spawn
+from oddaemon.fileserver.lease import now_asleep_too
+from oddaemon.fileserver.response import Response, refusal, relayed, unavailable
 from oddaemon.fileserver.serving import goes_on, serve
 from oddaemon.ports.storage import StorageProvider
 
@@ -49,16 +53,27 @@ class FileApp:
         use: Use,
         gone: Gone,
         spawn: Spawn,
+        elsewhere: OpenElsewhere,
         referers: Sequence[str] = (),
+        stale_seconds: float = STALE_SECONDS,
+        takes_tickets: bool = False,
     ) -> None:
+        """`takes_tickets`: the controller relays from here (domain.relay_token)."""
         self._storage = storage
         self._use = use
         self._gone = gone
         self._spawn = spawn
-        self._known = KnownLinks(storage=storage, keys=keys, lookup=lookup, gone=gone, spawn=spawn)
+        self._elsewhere = Elsewhere(elsewhere, spawn)
+        self._takes_tickets = takes_tickets
+        self._known = KnownLinks(
+            storage=storage, keys=keys, lookup=lookup, gone=gone, spawn=spawn, stale_seconds=stale_seconds
+        )
         self._referers = tuple(pattern.lower() for pattern in referers)
         self._revoked: dict[bytes, float] = {}
         self.allowances = Allowances()
+        self.serve_until = math.inf
+        """Nothing of a link is given later, by the clock that also counts while the machine sleeps
+        (`now_asleep_too`)."""
 
     # -- revocation
 
@@ -79,6 +94,11 @@ class FileApp:
         now = time.time()
         self._revoked = {link: expiry for link, expiry in self._revoked.items() if expiry > now}
 
+    @property
+    def is_unheard(self) -> bool:
+        """The controller has not been heard for so long that nothing is known any more."""
+        return now_asleep_too() >= self.serve_until
+
     # -- requests
 
     def respond(self, request: Request, client: Callable[[], str]) -> Response | asyncio.Future[Answer]:
@@ -89,9 +109,13 @@ class FileApp:
         if not path.startswith("/d/"):
             if path == "/healthz":
                 return _health(request)
+            if path.startswith("/r/") and self._takes_tickets and request.method in _METHODS:
+                return self._relayed(path[3:], with_body=has_body)
             return refusal(HTTPStatus.NOT_FOUND, "there is nothing here", body=has_body)
         if request.method not in _METHODS:
             return _method_refused()
+        if self.is_unheard:
+            return _unheard(body=has_body)
         text = path[3:].partition("/")[0]
         known = self._known.get(text)
         now = time.time()
@@ -122,6 +146,8 @@ class FileApp:
 
     def resume(self, request: Request, asked: Answer) -> Response:
         """The answer to a request that had to wait. Whatever changed meanwhile counts."""
+        if self.is_unheard:
+            return _unheard(body=request.method != "HEAD")
         if isinstance(asked, Response):
             return asked.again(with_body=request.method != "HEAD")
         if asked.keys is not self._known.keys:
@@ -178,7 +204,7 @@ class FileApp:
 
     def _serve(self, request: Request, text: str | None, known: Known) -> Response:
         try:
-            return serve(self._storage, request, known)
+            return serve(self._storage, self._elsewhere, request, known)
         except NotFound:
             if text is not None:
                 self._known.drop(text)
@@ -196,6 +222,29 @@ class FileApp:
                 },
             )
             return unavailable("the file cannot be read", body=request.method != "HEAD")
+
+
+    def _relayed(self, text: str, *, with_body: bool) -> Response:
+        """Bytes that the controller has asked for: it verified the link, and counts."""
+        try:
+            ticket, key = read_ticket(text, self._known.keys, time.time())
+        except BadTicket:
+            return refusal(HTTPStatus.FORBIDDEN, "this ticket is not good", body=with_body)
+        try:
+            fd = self._storage.open(ticket.replica_id, ticket.path)
+        except (OpenDebridError, OSError):
+            return refusal(HTTPStatus.NOT_FOUND, "the file is not there", body=with_body)
+        if os.fstat(fd).st_size < ticket.offset + ticket.length:
+            os.close(fd)
+            return refusal(HTTPStatus.NOT_FOUND, "the file has no such bytes", body=with_body)
+        return relayed(fd, ticket.offset, ticket.length, answer_to(text, key), body=with_body)
+
+
+def _unheard(*, body: bool) -> Response:
+    return refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE, "this node has not heard its controller for too long", body=body,
+        extra="Retry-After: 30\r\n",
+    )  # fmt: skip
 
 
 def _health(request: Request) -> Response:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from oddaemon.domain.files import display_path
 from oddaemon.domain.link import LinkFile
+from oddaemon.fileserver.elsewhere import ElsewherePiece, Tally
 
 CHUNK_BYTES = 256 * 1024
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -43,6 +44,7 @@ class _Member:
     disk_path: str
     size: int
     offset: int
+    modified_ns: int
 
     @property
     def is_64(self) -> bool:
@@ -70,7 +72,9 @@ class Archive:
         self._members: list[_Member] = []
         offset = 0
         for name, file in zip(_distinct([display_path(file.path) for file in files]), files, strict=True):
-            member = _Member(name.encode("utf-8", "replace")[:_MAX16], file.disk_path, file.size, offset)
+            member = _Member(
+                name.encode("utf-8", "replace")[:_MAX16], file.disk_path, file.size, offset, file.modified_ns
+            )
             self._members.append(member)
             offset += member.local_length
         self._directory_offset = offset
@@ -102,9 +106,29 @@ class Archive:
                     yield chunk
             finally:
                 os.close(fd)
-            descriptor = _DESCRIPTOR64 if member.is_64 else _DESCRIPTOR
-            yield descriptor.pack(b"PK\x07\x08", checksum, member.size, member.size)
+            yield _descriptor(member, checksum)
             finished.append((checksum, stamp))
+        for member, (checksum, stamp) in zip(self._members, finished, strict=True):
+            yield _central_header(member, checksum, stamp)
+        yield self._end()
+
+    def relayed(
+        self, piece_of: Callable[[str, int, Tally], ElsewherePiece]
+    ) -> Generator[bytes | ElsewherePiece, None, None]:
+        """The archive of members that lie elsewhere. `piece_of` gives all bytes of a disk path and size; each is closed
+        here when the next is asked for."""
+        finished: list[tuple[int, tuple[int, int]]] = []
+        for member in self._members:
+            stamp, tally = _dos_time(member.modified_ns / 1e9), Tally()
+            yield _local_header(member, stamp)
+            if member.size:
+                piece = piece_of(member.disk_path, member.size, tally)
+                try:
+                    yield piece
+                finally:
+                    piece.close()
+            yield _descriptor(member, tally.checksum)
+            finished.append((tally.checksum, stamp))
         for member, (checksum, stamp) in zip(self._members, finished, strict=True):
             yield _central_header(member, checksum, stamp)
         yield self._end()
@@ -131,6 +155,11 @@ def _local_header(member: _Member, stamp: tuple[int, int]) -> bytes:
         b"PK\x03\x04", version, _FLAGS, 0, stamp[1], stamp[0], 0, size, size, len(member.name), len(extra)
     )
     return header + member.name + extra
+
+
+def _descriptor(member: _Member, checksum: int) -> bytes:
+    form = _DESCRIPTOR64 if member.is_64 else _DESCRIPTOR
+    return form.pack(b"PK\x07\x08", checksum, member.size, member.size)
 
 
 def _central_header(member: _Member, checksum: int, stamp: tuple[int, int]) -> bytes:

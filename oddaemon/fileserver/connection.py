@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.types import UserId
 from oddaemon.fileserver.archive import ArchiveBroken
+from oddaemon.fileserver.elsewhere import ElsewherePiece, SourceLost
 from oddaemon.fileserver.http import MAX_HEAD_BYTES, RefusedRequest, parse_head
-from oddaemon.fileserver.response import Response, refusal
+from oddaemon.fileserver.response import Response, refusal, unavailable
 from oddaemon.fileserver.sending import DaySpent, Sender
 from oddaemon.fileserver.usage import Usage
 
@@ -69,7 +70,7 @@ class Connection:
 
     __slots__ = (
         "_buffer", "_closed", "_ended", "_lingering", "_loop", "_reading", "_response", "_sender", "_shared",
-        "_socket", "_waiting", "_writing", "deadline", "fd",
+        "_socket", "_source_fd", "_waiting", "_writing", "deadline", "fd",
     )  # fmt: skip
 
     def __init__(self, accepted: socket.socket, shared: Shared) -> None:
@@ -86,6 +87,7 @@ class Connection:
         self._lingering = -1
         self._closed = False
         self._writing = False
+        self._source_fd = -1
         self._reading = True
         self._loop.add_reader(self.fd, self._readable)
         self._readable()  # the request is often there already
@@ -240,8 +242,27 @@ class Connection:
             response.close = True
         self._response = response
         self.deadline = self._loop.time() + self._shared.limits.write_idle_seconds
+        if response.opens is not None:
+            self._open_first(response, response.opens)
+            return
         self._sender.begin(response)
         self._pump()
+
+    def _open_first(self, response: Response, piece: ElsewherePiece) -> None:
+        def opened(_: Future[None]) -> None:
+            if self._response is not response:
+                return
+            if piece.error is None:
+                self._sender.begin(response)
+                self._pump()
+            else:
+                self._finish_body()
+                why = piece.error if isinstance(piece.error, OpenDebridError) else "the file cannot be had"
+                self._begin(unavailable(why), keep_alive=not response.close)
+            if self._response is None and not self._closed:
+                self._process()
+
+        piece.begin().add_done_callback(opened)
 
     def _pump(self) -> None:
         response = self._response
@@ -252,9 +273,9 @@ class Connection:
         except DaySpent:
             self.close()
             return
-        except (ArchiveBroken, OpenDebridError) as error:
+        except (ArchiveBroken, SourceLost, OpenDebridError) as error:
             log.warning(
-                "a transfer ends early: a file changed under it",
+                "a transfer ends early: a file changed under it, or its node is lost",
                 extra={"action": "fileserver.cut", "error": type(error).__name__},
             )
             self.close()
@@ -267,7 +288,37 @@ class Connection:
             return
         if self._sender.moved:
             self.deadline = self._loop.time() + self._shared.limits.write_idle_seconds
-        self._want_to_write()
+        if self._sender.source is not None:
+            self._want_source(response, self._sender.source)
+        else:
+            self._want_to_write()
+
+    def _want_source(self, response: Response, piece: ElsewherePiece) -> None:
+        self._want_no_more_to_write()
+        if piece.fd >= 0:
+            self._source_fd = piece.fd
+            self._loop.add_reader(piece.fd, self._source_ready)
+            return
+
+        def opened(_: Future[None]) -> None:
+            if self._response is response:
+                self._writable()
+
+        piece.begin().add_done_callback(opened)
+
+    def _source_ready(self) -> None:
+        self._want_no_source()
+        self._writable()
+
+    def _want_no_source(self) -> None:
+        if self._source_fd >= 0:
+            self._loop.remove_reader(self._source_fd)
+            self._source_fd = -1
+
+    def _want_no_more_to_write(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self.fd)
 
     def _want_to_write(self) -> None:
         if not self._writing and not self._closed:
@@ -281,9 +332,7 @@ class Connection:
 
     def _finish(self, response: Response) -> None:
         self._finish_body()
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self.fd)
+        self._want_no_more_to_write()
         now = self._loop.time()
         if response.close:
             self._linger(now)
@@ -292,6 +341,7 @@ class Connection:
         self._resume_reading()
 
     def _finish_body(self) -> None:
+        self._want_no_source()
         response, self._response = self._response, None
         if response is not None and response.body is not None:
             response.body.close()

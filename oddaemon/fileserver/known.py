@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from oddaemon.domain.errors import NotFound, NotReady, OpenDebridError, StorageMissing
+from oddaemon.domain.errors import NodeUnavailable, NotFound, NotReady, OpenDebridError, StorageMissing
 from oddaemon.domain.link import LinkContent, LinkKind
 from oddaemon.domain.link_token import LinkToken
 from oddaemon.domain.types import ReplicaId
@@ -18,8 +18,8 @@ from oddaemon.fileserver.response import Response, Variant, refusal, unavailable
 from oddaemon.ports.storage import StorageProvider
 
 Lookup = Callable[[LinkToken], Awaitable[LinkContent]]
-"""What a link serves now. Raises NotFound (gone), NotReady (being fetched again), StorageMissing, or
-TimeoutError."""
+"""What a link serves now. Raises NotFound (gone), NotReady (being fetched again), StorageMissing,
+NodeUnavailable (the files are on another node, which is away), or TimeoutError (nobody can say)."""
 Gone = Callable[[ReplicaId], None]
 """Told of a replica of which a recorded file is not there as it was recorded."""
 Spawn = Callable[[Coroutine[None, None, None], str], object]
@@ -57,7 +57,8 @@ class KnownLinks:
     """By token. Used from one event loop."""
 
     def __init__(
-        self, *, storage: StorageProvider, keys: Sequence[bytes], lookup: Lookup, gone: Gone, spawn: Spawn
+        self, *, storage: StorageProvider, keys: Sequence[bytes], lookup: Lookup, gone: Gone, spawn: Spawn,
+        stale_seconds: float = STALE_SECONDS,
     ) -> None:
         self.keys = keys
         """One of them has to have signed a token."""
@@ -65,6 +66,7 @@ class KnownLinks:
         self._lookup = lookup
         self._gone = gone
         self._spawn = spawn
+        self._stale_seconds = stale_seconds
         self._known: OrderedDict[str, Known] = OrderedDict()
         self._weight = 0
         self._asking: dict[str, asyncio.Future[Answer]] = {}
@@ -102,7 +104,9 @@ class KnownLinks:
         try:
             content = await self._lookup(token)
             archive = None
-            if token.kind is LinkKind.ZIP:
+            if token.kind is LinkKind.ZIP and content.is_elsewhere:
+                archive = Archive(content.files)
+            elif token.kind is LinkKind.ZIP:
                 archive = await asyncio.to_thread(_archive, self._storage, token, content)
                 if archive is None:
                     self._gone(token.replica_id)
@@ -110,12 +114,12 @@ class KnownLinks:
         except NotFound:
             self.drop(text)
             return refusal(HTTPStatus.GONE, "what this link gave is not there any more")
-        except (NotReady, StorageMissing) as error:
+        except (NotReady, StorageMissing, NodeUnavailable) as error:
             self.drop(text)
             return unavailable(error)
         except (TimeoutError, OSError, OpenDebridError):
             old = self._known.get(text)
-            if old is not None and asked_at - old.asked_at < STALE_SECONDS:
+            if old is not None and asked_at - old.asked_at < self._stale_seconds:
                 return old
             return unavailable("the daemon does not answer")
         old = self._known.get(text)

@@ -1,9 +1,12 @@
 """What the daemon and its file processes say to each other over a socket pair: JSON objects, each after its
 length.
 
-daemon → process   {"op": "config", …} first; "revoke" and "keys" (acknowledged), "day", "forget", "stop";
-                   "content" and "use" (answers)
-process → daemon   "ready", "ack", "content" and "use" (questions), "usage", "gone" (a recorded file was not found)
+daemon → process   {"op": "config", …} first; "revoke", "keys" and "serve" (acknowledged), "day", "forget", "stop";
+                   "content", "use" and "open" (answers)
+process → daemon   "ready", "ack", "content", "use" and "open" (questions), "usage", "gone" (a recorded file was not
+                   found)
+
+Descriptors that "open" asked for come over a second pair, each with the number of its question.
 
 The other end is a part of the same program: what does not parse is a defect and ends the process.
 """
@@ -50,8 +53,11 @@ def send(writer: asyncio.StreamWriter, message: dict[str, Any]) -> None:
 def content_to_json(content: LinkContent) -> dict[str, Any]:
     return {
         "name": content.name,
-        "files": [[file.path, file.disk_path, file.size, file.content_type] for file in content.files],
+        "files": [
+            [file.path, file.disk_path, file.size, file.content_type, file.modified_ns] for file in content.files
+        ],
         "text": content.text,
+        "elsewhere": content.is_elsewhere,
     }
 
 
@@ -66,8 +72,9 @@ def content_from_json(value: dict[str, Any]) -> LinkContent:
     return LinkContent(
         name=value["name"],
         files=tuple(
-            LinkFile(path=path, disk_path=disk_path, size=Bytes(size), content_type=content_type)
-            for path, disk_path, size, content_type in value["files"]
+            LinkFile(path=path, disk_path=disk_path, size=Bytes(size), content_type=content_type, modified_ns=modified)
+            for path, disk_path, size, content_type, modified in value["files"]
         ),
         text=value["text"],
+        is_elsewhere=value["elsewhere"],
     )

@@ -23,13 +23,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from oddaemon.domain.day_left import DayLeft
+from oddaemon.domain.day_left import Counted, DayLeft
 from oddaemon.domain.errors import Unavailable
 from oddaemon.domain.types import Bytes, LinkId, ReplicaId
-from oddaemon.fileserver.child import CALLBACK_SECONDS, Child, ClientOf, Desk, LookUp, OnGone, OnUse
+from oddaemon.fileserver.child import CALLBACK_SECONDS, Child, ClientOf, Desk, LookUp, OnGone, OnOpen, OnUse
+from oddaemon.fileserver.lease import now_asleep_too
 from oddaemon.fileserver.listener import bound
 from oddaemon.fileserver.pipe import day_to_json
 from oddaemon.fileserver.usage import Usage
+from oddaemon.ports.node_files import FileServing
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +73,15 @@ class FileServerOptions:
     referers: tuple[str, ...] = ()
     """Hosts whose pages may use the links (`*.example.org`: its subdomains); empty: all. A request that names
     no page is served in any case."""
+    stale_seconds: float = 60.0
+    """For so long what is known of a link is used while nobody can be asked."""
+    leased: bool = False
+    """Links are served only for as long as `serve_for` says, and not before it has said so."""
+    takes_tickets: bool = False
+    """A controller relays from here (domain.relay_token)."""
 
 
-class FileServer:
+class FileServer(FileServing):
     """`start`, then `stop`; all calls from one event loop."""
 
     def __init__(
@@ -88,6 +96,7 @@ class FileServer:
         read_revoked: ReadRevoked,
         on_gone: OnGone | None = None,
         on_use: OnUse | None = None,
+        on_open: OnOpen | None = None,
         client_of: ClientOf = lambda peer, forwarded: peer,
         processes: int = 1,
         options: FileServerOptions | None = None,
@@ -97,7 +106,9 @@ class FileServer:
         self._port = port
         self._storage = storage
         self._keys = tuple(keys)
-        self._desk = Desk(look_up=look_up, on_use=on_use, on_gone=on_gone, client_of=client_of, usage=Usage())
+        self._desk = Desk(
+            look_up=look_up, on_use=on_use, on_gone=on_gone, on_open=on_open, client_of=client_of, usage=Usage()
+        )
         self._on_usage = on_usage
         self._read_revoked = read_revoked
         self._count = max(processes, 1)
@@ -105,6 +116,7 @@ class FileServer:
         self._children: set[Child] = set()
         self._revoked: dict[LinkId, float] = {}
         self._day: DayLeft | None = None
+        self._serve_until = 0.0 if self._options.leased else None
         self._listener: socket.socket | None = None
         self._running: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -156,26 +168,32 @@ class FileServer:
         self._trim()
         if not new:
             return
-        async with asyncio.TaskGroup() as tasks:
-            message = {"op": "revoke", "links": {link.hex: at for link, at in new.items()}}
-            for child in list(self._children):
-                tasks.create_task(child.change(message), name=f"fileserver.revoke.{child.pid}")
+        await self._change({"op": "revoke", "links": {link.hex: at for link, at in new.items()}})
 
     async def rekey(self, keys: Sequence[bytes]) -> None:
         """Within a second, or when this returns if that is sooner, no process serves a link that none of these keys
-        signed, and running transfers of all links have ended."""
-        self._keys = tuple(keys)
+        signed, and running transfers of all links have ended. Idempotent."""
+        if tuple(keys) != self._keys:
+            self._keys = tuple(keys)
+            await self._change({"op": "keys", "keys": [key.hex() for key in keys]})
+
+    async def serve_for(self, seconds: float) -> None:
+        """See ports.node_files.FileServing. A machine that sleeps meanwhile does not stop the clock."""
+        self._serve_until = now_asleep_too() + seconds
+        await self._change({"op": "serve", "until": self._serve_until})
+
+    async def _change(self, message: Mapping[str, Any]) -> None:
+        """When this returns every process has done it, or is gone."""
         async with asyncio.TaskGroup() as tasks:
-            message = {"op": "keys", "keys": [key.hex() for key in keys]}
             for child in list(self._children):
-                tasks.create_task(child.change(message), name=f"fileserver.rekey.{child.pid}")
+                tasks.create_task(child.change(message), name=f"fileserver.{message['op']}.{child.pid}")
 
     @property
-    def counted(self) -> Mapping[int, int]:
+    def counted(self) -> Counted:
         """Up to which of its reports what each process gave was stored: for `allot`."""
         return {child.pid: child.counted for child in self._children}
 
-    def allot(self, day: DayLeft, as_of: Mapping[int, int]) -> None:
+    def allot(self, day: DayLeft, as_of: Counted) -> None:
         """The links of users give no more than this from now on: transfers end in the middle, and who has nothing left
         is refused until the next day. `as_of`: what `counted` was before what is left was looked up."""
         self._day = day
@@ -280,6 +298,9 @@ class FileServer:
             "keys": [key.hex() for key in self._keys],
             "referers": list(options.referers),
             "revoked": {link.hex: expiry for link, expiry in self._revoked.items()},
+            "serve_until": self._serve_until,
+            "stale_seconds": options.stale_seconds,
+            "takes_tickets": options.takes_tickets,
             "day": None if self._day is None else day_to_json(self._day),
             "max_connections": options.max_connections,
             "head_seconds": options.head_seconds,

@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import quote
 
 from oddaemon.domain.byte_range import ByteRange
-from oddaemon.domain.errors import OpenDebridError, StorageMissing
+from oddaemon.domain.errors import NodeUnavailable, OpenDebridError, StorageMissing
 from oddaemon.domain.files import display_name, may_be_inline
 from oddaemon.domain.link import LinkFile
 from oddaemon.domain.types import ReplicaId, UserId
 from oddaemon.fileserver.conditional import Validators, http_date
+from oddaemon.fileserver.elsewhere import ElsewherePiece
 
 # attr-char of RFC 8187 section 3.2.1, without the alphanumeric ones
 _ATTR_CHARS = "!#$&+-.^_`|~"
@@ -42,12 +44,37 @@ class FilePiece:
     length: int
 
 
+Piece = bytes | FilePiece | ElsewherePiece
+
+
+class Source(Protocol):
+    """A file of which parts are sent."""
+
+    def piece(self, offset: int, length: int) -> FilePiece | ElsewherePiece: ...
+
+    def close(self) -> None:
+        """Once, when no part is sent any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile(Source):
+    """One of this node."""
+
+    fd: int
+
+    def piece(self, offset: int, length: int) -> FilePiece:
+        return FilePiece(self.fd, offset, length)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
 class Body:
     """Pieces in order, and what has to be released at the end, however it comes."""
 
     __slots__ = ("_release", "pieces")
 
-    def __init__(self, pieces: Iterator[bytes | FilePiece], release: Callable[[], object]) -> None:
+    def __init__(self, pieces: Iterator[Piece], release: Callable[[], object]) -> None:
         self.pieces = pieces
         self._release: Callable[[], object] | None = release
 
@@ -73,8 +100,10 @@ class Response:
     close: bool = False
     text: bytes = b""
     """Of a refusal: its whole body."""
-    piece: bytes | FilePiece | None = None
+    piece: Piece | None = None
     """What is being sent of the body."""
+    opens: ElsewherePiece | None = None
+    """What has to be open before anything is said: without it there is another answer."""
 
     def again(self, *, with_body: bool) -> Response:
         """The same refusal for another request."""
@@ -95,16 +124,17 @@ class Variant:
 
 
 def variant_of(
-    replica_id: ReplicaId, index: int, file: LinkFile, name: str, found: os.stat_result, *, inline: bool
+    replica_id: ReplicaId, index: int, file: LinkFile, name: str, modified_ns: int, *, inline: bool
 ) -> Variant:
-    identity = f"{replica_id} {index} {found.st_size} {found.st_mtime_ns}".encode()
+    """Of a file of the size that was recorded. The same on every node that tells of this replica."""
+    identity = f"{replica_id} {index} {file.size} {modified_ns}".encode()
     # a file from the future was modified now at the latest (RFC 9110 section 8.8.2.1)
-    modified = min(int(found.st_mtime), int(time.time()))
+    modified = min(modified_ns // 1_000_000_000, int(time.time()))
     validators = Validators(f'"{hashlib.blake2b(identity, digest_size=12).hexdigest()}"', modified)
     validator_fields = f"ETag: {validators.etag}\r\nLast-Modified: {http_date(modified)}\r\n"
     return Variant(
-        size=found.st_size,
-        modified_ns=found.st_mtime_ns,
+        size=file.size,
+        modified_ns=modified_ns,
         content_type=file.content_type,
         validators=validators,
         validator_fields=validator_fields,
@@ -115,16 +145,18 @@ def variant_of(
     )
 
 
-def whole(variant: Variant, fd: int | None) -> Response:
-    """200; without a body for HEAD (`fd` None)."""
+def whole(variant: Variant, source: Source | None) -> Response:
+    """200; without a body for HEAD (`source` None)."""
     head = _head(
         200,
         f"Content-Type: {variant.content_type}\r\nContent-Length: {variant.size}\r\n{variant.representation_fields}",
     )
-    return Response(200, head, None if fd is None else _file_body(fd, [FilePiece(fd, 0, variant.size)]))
+    if source is None:
+        return Response(200, head)
+    return _with_parts(200, head, source, [source.piece(0, variant.size)])
 
 
-def partial(variant: Variant, fd: int, ranges: Sequence[ByteRange]) -> Response:
+def partial(variant: Variant, source: Source, ranges: Sequence[ByteRange]) -> Response:
     """206, of one range or of several as multipart/byteranges (RFC 9110 sections 15.3.7, 14.6)."""
     if len(ranges) == 1:
         one = ranges[0]
@@ -133,23 +165,23 @@ def partial(variant: Variant, fd: int, ranges: Sequence[ByteRange]) -> Response:
             f"Content-Type: {variant.content_type}\r\nContent-Length: {one.length}\r\n"
             f"Content-Range: {one.content_range(variant.size)}\r\n{variant.representation_fields}",
         )
-        return Response(206, head, _file_body(fd, [FilePiece(fd, one.start, one.length)]))
+        return _with_parts(206, head, source, [source.piece(one.start, one.length)])
     boundary = os.urandom(15).hex()
-    pieces: list[bytes | FilePiece] = []
+    pieces: list[Piece] = []
     for one in ranges:
         pieces.append(
             f"\r\n--{boundary}\r\nContent-Type: {variant.content_type}\r\n"
             f"Content-Range: {one.content_range(variant.size)}\r\n\r\n".encode("latin-1")
         )
-        pieces.append(FilePiece(fd, one.start, one.length))
+        pieces.append(source.piece(one.start, one.length))
     pieces.append(f"\r\n--{boundary}--\r\n".encode())
-    length = sum(piece.length if isinstance(piece, FilePiece) else len(piece) for piece in pieces)
+    length = sum(len(piece) if isinstance(piece, bytes) else 0 for piece in pieces) + sum(one.length for one in ranges)
     head = _head(
         206,
         f"Content-Type: multipart/byteranges; boundary={boundary}\r\nContent-Length: {length}\r\n"
         f"{variant.representation_fields}",
     )
-    return Response(206, head, _file_body(fd, pieces))
+    return _with_parts(206, head, source, pieces)
 
 
 def not_modified(variant: Variant) -> Response:
@@ -166,7 +198,7 @@ def unsatisfiable(variant: Variant, *, body: bool) -> Response:
 
 
 def streamed(
-    pieces: Iterator[bytes] | None, length: int, name: str, content_type: str, release: Callable[[], object]
+    pieces: Iterator[Piece] | None, length: int, name: str, content_type: str, release: Callable[[], object]
 ) -> Response:
     """200 of something made on the way: no ranges, no validators. `pieces` None: HEAD."""
     head = _head(
@@ -187,10 +219,24 @@ def refusal(status: HTTPStatus, message: str, *, body: bool = True, extra: str =
     return Response(status.value, head, Body(iter([text]), _nothing) if body else None, text=text)
 
 
+def relayed(fd: int, offset: int, length: int, proof: str, *, body: bool) -> Response:
+    """200 to a controller's ticket: bytes of a file, as they are."""
+    head = _head(200, f"Content-Type: application/octet-stream\r\nContent-Length: {length}\r\nOD-Relay: {proof}\r\n")
+    source = OpenFile(fd)
+    if not body:
+        source.close()
+        return Response(200, head)
+    response = _with_parts(200, head, source, [source.piece(offset, length)])
+    response.close = True
+    return response
+
+
 def unavailable(why: str | OpenDebridError, *, body: bool = True) -> Response:
     """It may be had soon."""
     if isinstance(why, StorageMissing):
         message = "the disk with this file is not there at the moment"
+    elif isinstance(why, NodeUnavailable):
+        message = "the node with this file is not connected at the moment"
     else:
         message = why if isinstance(why, str) else "the file is being fetched again"
     return refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, body=body, extra="Retry-After: 10\r\n")
@@ -232,8 +278,9 @@ def _head(status: int, fields: str) -> bytes:
     return f"HTTP/1.1 {status} {_REASONS[status]}\r\n{_DATE.now()}{fields}".encode("latin-1")
 
 
-def _file_body(fd: int, pieces: Sequence[bytes | FilePiece]) -> Body:
-    return Body(iter(pieces), lambda: os.close(fd))
+def _with_parts(status: int, head: bytes, source: Source, pieces: Sequence[Piece]) -> Response:
+    opens = next((piece for piece in pieces if isinstance(piece, ElsewherePiece)), None)
+    return Response(status, head, Body(iter(pieces), source.close), opens=opens)
 
 
 def _nothing() -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from oddaemon.fileserver.allowances import Allowances
 from oddaemon.fileserver.archive import ArchiveBroken
+from oddaemon.fileserver.elsewhere import ElsewherePiece, SourceWaits
 from oddaemon.fileserver.response import FilePiece, Response
 from oddaemon.fileserver.usage import Usage
 
@@ -30,7 +31,7 @@ class DaySpent(Exception):
 class Sender:
     """One answer after the other: `begin`, then `turn` until it is out."""
 
-    __slots__ = ("_allowances", "_corked", "_fd", "_out", "_socket", "_unsent_head", "_usage", "moved")
+    __slots__ = ("_allowances", "_corked", "_fd", "_out", "_socket", "_unsent_head", "_usage", "moved", "source")
 
     def __init__(self, accepted: socket.socket, usage: Usage[bytes], allowances: Allowances) -> None:
         self._socket = accepted
@@ -42,6 +43,8 @@ class Sender:
         self._corked = False
         self.moved = False
         """The client took something in the last turn."""
+        self.source: ElsewherePiece | None = None
+        """What the last turn ended for: nothing had come of it. None: it was the client."""
 
     def begin(self, response: Response) -> None:
         head = response.head + (b"Connection: close\r\n\r\n" if response.close else b"\r\n")
@@ -51,13 +54,18 @@ class Sender:
         self._out = memoryview(head)
 
     def turn(self, response: Response) -> bool:
-        """Sends until the client's buffer is full, the turn is over, or the answer is out: then it is True. Raises
-        DaySpent, ArchiveBroken, what the body raises, and OSError: it cannot be sent to its end."""
-        self.moved = False
+        """Sends until the client's buffer is full, nothing comes from the source, the turn is over, or the answer is
+        out: then it is True. Raises DaySpent, ArchiveBroken, SourceLost, what the body raises, and OSError: it cannot
+        be sent to its end."""
+        self.moved, self.source = False, None
         try:
             if self._send_turn(response) >= TURN_BYTES:
                 return False
         except (BlockingIOError, InterruptedError):
+            return False
+        except SourceWaits:
+            assert isinstance(response.piece, ElsewherePiece)
+            self.source = response.piece
             return False
         if self._corked:
             self._cork(False)
@@ -78,6 +86,8 @@ class Sender:
                 total += self._send(response, self._out)
             elif response.user is not None and self._allowances.wait(response.user):
                 raise DaySpent
+            elif isinstance(piece, ElsewherePiece):
+                total += self._send_elsewhere(response, piece)
             elif not isinstance(piece, FilePiece):
                 response.piece = None
                 self._out = memoryview(piece if self._out is None else b"".join((self._out, piece)))
@@ -143,6 +153,26 @@ class Sender:
             # The socket is full. Asking again at once would send in crumbs what the client takes meanwhile, at several
             # times the cost; the loop says when there is room for a good piece.
             raise BlockingIOError
+        return count
+
+    def _send_elsewhere(self, response: Response, piece: ElsewherePiece) -> int:
+        if self._out is not None:
+            return self._send(response, self._out)
+        if not piece.left:
+            response.piece = None
+            piece.close()
+            return 0
+        if piece.error is not None:
+            raise piece.error
+        if piece.fd < 0:
+            piece.begin()
+            raise SourceWaits
+        if piece.tally is not None:
+            self._out = memoryview(piece.read())
+            return 0
+        may = self._allowances.left(response.user) if response.user is not None else None
+        count = piece.send_to(self._fd, SLICE_BYTES if may is None else min(may, SLICE_BYTES))
+        self._progress(response, count)
         return count
 
     def _progress(self, response: Response, count: int) -> None:

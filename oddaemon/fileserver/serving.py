@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from oddaemon.domain.byte_range import parse_range
 from oddaemon.domain.errors import NotFound, StorageMissing
 from oddaemon.domain.link import LinkKind
+from oddaemon.domain.types import ReplicaId
 from oddaemon.fileserver.conditional import Verdict, evaluate, range_applies
+from oddaemon.fileserver.elsewhere import Elsewhere, ElsewherePiece, Tally
 from oddaemon.fileserver.http import Request
 from oddaemon.fileserver.known import Known
 from oddaemon.fileserver.response import (
+    OpenFile,
+    Piece,
     Response,
+    Source,
     Variant,
     not_modified,
     partial,
@@ -30,10 +37,33 @@ _BEHIND_THE_FIRST = re.compile(r"bytes\s*=\s*(\d{1,18})-\d*", re.IGNORECASE | re
 _PLAYLIST_TYPE = "audio/x-mpegurl"
 
 
-def serve(storage: StorageProvider, request: Request, known: Known) -> Response:
+@dataclass(slots=True)
+class _FileElsewhere(Source):
+    """Each part has a source of its own."""
+
+    elsewhere: Elsewhere
+    replica_id: ReplicaId
+    path: str
+    _pieces: list[ElsewherePiece] = field(default_factory=list)
+
+    def piece(self, offset: int, length: int) -> ElsewherePiece:
+        self._pieces.append(self.elsewhere.piece(self.replica_id, self.path, offset, length))
+        return self._pieces[-1]
+
+    def close(self) -> None:
+        for piece in self._pieces:
+            piece.close()
+
+
+def serve(storage: StorageProvider, elsewhere: Elsewhere, request: Request, known: Known) -> Response:
     """Raises NotFound for a file that is not there as it was recorded, StorageMissing, OSError."""
-    made = _file if known.token.kind is LinkKind.FILE else _made
-    response = made(storage, request, known)
+    if known.token.kind is not LinkKind.FILE:
+        response = _made(storage, elsewhere, request, known)
+    elif known.content.is_elsewhere:
+        source = _FileElsewhere(elsewhere, known.token.replica_id, known.content.files[0].disk_path)
+        response = _conditional(request, _variant(known, known.content.files[0].modified_ns), source)
+    else:
+        response = _file(storage, request, known)
     if response.status in (200, 206) and request.method == "GET":
         response.link, response.user, response.expires_at = known.link, known.token.user_id, known.token.expires_at
     return response
@@ -51,12 +81,14 @@ def goes_on(storage: StorageProvider, request: Request, known: Known) -> bool:
         return False
     if "if-range" not in fields:
         return True
+    if known.content.is_elsewhere:
+        return range_applies(fields["if-range"], _variant(known, file.modified_ns).validators, time.time())
     try:
         fd = storage.open(known.token.replica_id, file.disk_path)
     except (NotFound, StorageMissing, OSError):
         return False
     try:
-        return range_applies(fields["if-range"], _variant(known, os.fstat(fd)).validators, time.time())
+        return range_applies(fields["if-range"], _variant(known, os.fstat(fd).st_mtime_ns).validators, time.time())
     finally:
         os.close(fd)
 
@@ -68,7 +100,7 @@ def _file(storage: StorageProvider, request: Request, known: Known) -> Response:
         found = os.fstat(fd)
         if found.st_size != file.size:
             raise NotFound
-        response = _conditional(request, _variant(known, found), fd)
+        response = _conditional(request, _variant(known, found.st_mtime_ns), OpenFile(fd))
     except BaseException:
         os.close(fd)
         raise
@@ -77,7 +109,7 @@ def _file(storage: StorageProvider, request: Request, known: Known) -> Response:
     return response
 
 
-def _made(storage: StorageProvider, request: Request, known: Known) -> Response:
+def _made(storage: StorageProvider, elsewhere: Elsewhere, request: Request, known: Known) -> Response:
     """An archive or a playlist."""
     content, replica_id = known.content, known.token.replica_id
     wanted = request.method == "GET"
@@ -85,11 +117,19 @@ def _made(storage: StorageProvider, request: Request, known: Known) -> Response:
         text = content.text.encode("utf-8", "replace")
         return streamed(iter([text]) if wanted else None, len(text), content.name, _PLAYLIST_TYPE, _nothing)
     archive = known.archive
-    stream = archive.stream(lambda path: storage.open(replica_id, path))
+
+    def piece_of(path: str, size: int, tally: Tally) -> ElsewherePiece:
+        return elsewhere.piece(replica_id, path, 0, size, tally)
+
+    stream: Generator[Piece, None, None]
+    if content.is_elsewhere:
+        stream = archive.relayed(piece_of)
+    else:
+        stream = archive.stream(lambda path: storage.open(replica_id, path))
     return streamed(stream if wanted else None, archive.length, content.name, "application/zip", stream.close)
 
 
-def _conditional(request: Request, variant: Variant, fd: int) -> Response:
+def _conditional(request: Request, variant: Variant, source: Source) -> Response:
     """RFC 9110 section 13.2.2. A Range field counts with GET alone (section 14.2)."""
     fields = request.fields
     is_get = request.method == "GET"
@@ -101,16 +141,16 @@ def _conditional(request: Request, variant: Variant, fd: int) -> Response:
     if is_get and "range" in fields and range_applies(fields.get("if-range"), variant.validators, time.time()):
         ranges = parse_range(fields["range"], variant.size)
         if ranges is not None:
-            return partial(variant, fd, ranges) if ranges else unsatisfiable(variant, body=True)
-    return whole(variant, fd if is_get else None)
+            return partial(variant, source, ranges) if ranges else unsatisfiable(variant, body=True)
+    return whole(variant, source if is_get else None)
 
 
-def _variant(known: Known, found: os.stat_result) -> Variant:
-    variant = known.variant
-    if variant is None or variant.modified_ns != found.st_mtime_ns or variant.size != found.st_size:
-        token, file = known.token, known.content.files[0]
+def _variant(known: Known, modified_ns: int) -> Variant:
+    variant, file = known.variant, known.content.files[0]
+    if variant is None or variant.modified_ns != modified_ns or variant.size != file.size:
+        token = known.token
         variant = known.variant = variant_of(
-            token.replica_id, token.file_index, file, known.content.name, found, inline=token.inline
+            token.replica_id, token.file_index, file, known.content.name, modified_ns, inline=token.inline
         )
     return variant
 

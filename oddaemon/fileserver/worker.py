@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import resource
 import signal
 import socket
@@ -14,19 +15,22 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from oddaemon.domain.errors import NotFound, NotReady, StorageMissing
+from oddaemon.domain.errors import NodeUnavailable, NotFound, NotReady, StorageMissing
 from oddaemon.domain.link import LinkContent, LinkUse
 from oddaemon.domain.link_token import LinkToken
 from oddaemon.domain.types import ReplicaId
 from oddaemon.fileserver.acceptor import Acceptor
 from oddaemon.fileserver.app import FileApp
 from oddaemon.fileserver.connection import ConnectionLimits
+from oddaemon.fileserver.descriptors import Descriptors
 from oddaemon.fileserver.pipe import PipeLost, content_from_json, receive, send
 from oddaemon.ports.storage import StorageProvider
 
 log = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 5.0
+OPEN_SECONDS = 20.0
+"""For a descriptor of a file on another node."""
 USAGE_SECONDS = 0.5
 DRAIN_SECONDS = 1.0
 _CONFIG_SECONDS = 10.0
@@ -41,11 +45,14 @@ class Worker:
     """Runs until told to stop or the pipe is lost."""
 
     def __init__(
-        self, pipe: socket.socket, listener: socket.socket, build_storage: Callable[[dict[str, Any]], StorageProvider]
+        self, pipe: socket.socket, listener: socket.socket, descriptors: socket.socket,
+        build_storage: Callable[[dict[str, Any]], StorageProvider],
     ) -> None:
-        """`build_storage` is given the daemon's `StorageChoice`, as it comes over the pipe."""
+        """`descriptors`: the end at which those arrive that were asked for. `build_storage` is given the daemon's
+        `StorageChoice`, as it comes over the pipe."""
         self._pipe = pipe
         self._listener = listener
+        self._descriptors = Descriptors(descriptors)
         self._build_storage = build_storage
         self._questions = itertools.count(1)
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
@@ -62,11 +69,13 @@ class Worker:
                 acceptor = self._built(config, tasks)
                 try:
                     acceptor.start()
+                    self._descriptors.start()
                     send(writer, {"op": "ready"})
                     tasks.create_task(self._report(acceptor), name="fileserver.report")
                     await self._listen(reader, acceptor)
                 finally:
                     acceptor.close()
+                    self._descriptors.close()
                     self._send_usage(acceptor)
         except* (PipeLost, _Stopped):
             pass
@@ -87,8 +96,12 @@ class Worker:
             use=self._use,
             gone=lambda replica: send(self._writer, {"op": "gone", "replica": replica.hex}),
             spawn=spawn,
+            elsewhere=self._open,
             referers=config["referers"],
+            stale_seconds=config["stale_seconds"],
+            takes_tickets=config["takes_tickets"],
         )
+        app.serve_until = _until(config["serve_until"])
         app.revoke(_links(config["revoked"]))
         if config["day"] is not None:
             app.allowances.tell(config["day"], 0)
@@ -114,12 +127,17 @@ class Worker:
                     acceptor.app.rekey([bytes.fromhex(key) for key in message["keys"]])
                     acceptor.cut_links()
                     send(self._writer, {"op": "ack", "seq": message["seq"]})
+                case "serve":
+                    acceptor.app.serve_until = _until(message["until"])
+                    if acceptor.app.is_unheard:
+                        acceptor.cut_links()
+                    send(self._writer, {"op": "ack", "seq": message["seq"]})
                 case "day":
                     acceptor.app.allowances.tell(message["day"], message["as_of"])
                     acceptor.cut_spent()
                 case "forget":
                     acceptor.app.forget([ReplicaId(UUID(replica)) for replica in message["replicas"]])
-                case "content" | "use":
+                case "content" | "use" | "open":
                     asked = self._asked.pop(message["id"], None)
                     if asked is not None and not asked.done():
                         asked.set_result(message)
@@ -171,7 +189,29 @@ class Worker:
                 raise NotReady
             case "storage_missing":
                 raise StorageMissing
+            case "away":
+                raise NodeUnavailable
         raise TimeoutError
+
+    async def _open(self, replica_id: ReplicaId, path: str, offset: int, length: int) -> int:
+        """See `elsewhere.OpenElsewhere`."""
+        number = next(self._questions)
+        coming = self._descriptors.expect(number)
+        asked: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._asked[number] = asked
+        question = {"op": "open", "replica": replica_id.hex, "path": path, "offset": offset, "length": length}
+        send(self._writer, {**question, "id": number})
+        try:
+            either: set[asyncio.Future[Any]] = {coming, asked}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED, timeout=OPEN_SECONDS)
+        finally:
+            self._asked.pop(number, None)
+            fd = self._descriptors.taken(number)
+        if fd is not None:
+            return fd
+        if asked.done() and asked.result()["state"] == "gone":
+            raise NotFound
+        raise NodeUnavailable
 
     async def _report(self, acceptor: Acceptor) -> None:
         while True:
@@ -183,6 +223,10 @@ class Worker:
         if usage := acceptor.usage.take():
             links = {link.hex(): counts for link, counts in usage.items()}
             send(self._writer, {"op": "usage", "number": acceptor.app.allowances.report(), "links": links})
+
+
+def _until(value: float | None) -> float:
+    return math.inf if value is None else value
 
 
 def _links(value: dict[str, float]) -> dict[bytes, float]:

@@ -12,6 +12,7 @@ from oddaemon.domain.source import Source
 from oddaemon.domain.torrent import TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
+from oddaemon.ports.storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,10 @@ class NodeClient(Protocol):
 
     async def raw_status(self, engine: EngineName, replica_id: ReplicaId) -> Mapping[str, str | int | float | bool]:
         """As ports.engine.OutspokenEngine says it; empty for an engine that is none."""
+
+    async def stat(self, replica_id: ReplicaId, paths: Sequence[str]) -> Sequence[StoredFile | None]:
+        """What lies on the disk, in the order of the paths; None where there is no regular file. Raises
+        StorageMissing."""
 
     def read(self, replica_id: ReplicaId, path: str, *, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a file from `offset` on, at most `length` of them, in parts; an end before that is the file's.

@@ -139,7 +139,7 @@ class LinkService:
         if not ids and not job:
             raise InvalidArgument("no link is named", field="ids", hint="give link ids, or a job for all of its links")
         revoked = await self.store.write(mark)
-        await self.servers.refuse({link.id: (link.node_id, link.expires_at) for link in revoked})
+        await self.servers.refuse({link.id: link.expires_at for link in revoked})
         return len(revoked)
 
     async def trim(self) -> int:

@@ -38,7 +38,7 @@ from oddaemon.ports.engine import (
     TorrentEngine,
 )
 from oddaemon.ports.node_client import Dispatch, NodeClient, NodeStatuses
-from oddaemon.ports.storage import StorageProvider, disk_errors
+from oddaemon.ports.storage import StorageProvider, StoredFile, disk_errors
 
 log = logging.getLogger(__name__)
 
@@ -190,6 +190,9 @@ class NodeAgent(NodeClient):
             file.index: None if stored is None or (control is not None and not file.ready) else stored.size
             for file, stored, control in zip(files, found[:half], found[half:], strict=True)
         }
+
+    async def stat(self, replica_id: ReplicaId, paths: Sequence[str]) -> Sequence[StoredFile | None]:
+        return await asyncio.to_thread(self.storage.stat, replica_id, paths)
 
     async def checksum(self, replica_id: ReplicaId, path: str, algorithm: str) -> str:
         def read() -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from oddaemon.domain.day_left import Allotment, DayLeft
+from oddaemon.domain.day_left import Allotment, Counted, DayLeft
 from oddaemon.domain.types import Bytes, UserId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store
@@ -41,9 +41,9 @@ class DailyServing:
     """What the links of a user without limits of their own may. 0: there is no limit."""
     own: Callable[[], Collection[UserId]]
     """The users with limits of their own."""
-    counted: Callable[[], Mapping[int, int]] = dict
+    counted: Callable[[], Counted] = dict
     """What the file servers have given and is stored: see `allot`."""
-    allot: Callable[[DayLeft, Mapping[int, int]], None] = lambda *_: None
+    allot: Callable[[DayLeft, Counted], None] = lambda *_: None
     """Tells the file servers what they may still give, and as of when: what `counted` said before it was looked up."""
     _told: DayLeft | None = None
     _bell: asyncio.Event = field(default_factory=asyncio.Event)

@@ -26,6 +26,7 @@ from oddaemon.ports.engine import (
     Sniffed,
 )
 from oddaemon.ports.node_client import Dispatch
+from oddaemon.ports.storage import StoredFile
 from oddaemon.wire import node_values as v
 from oddaemon.wire.node_errors import failure_from, failure_message
 from oddaemon.wire.values import UINT32, clean, count, eta
@@ -270,6 +271,28 @@ def verified_from(message: pb.VerifyResponse, asked: Set[int]) -> dict[int, Byte
     if found.keys() != asked or len(message.files) != len(asked):
         raise v.refuse("files", "are not those that were asked for")
     return found
+
+
+def stated_message(found: Sequence[StoredFile | None]) -> pb.StatResponse:
+    return pb.StatResponse(
+        files=[
+            pb.StatedFile()
+            if file is None
+            else pb.StatedFile(there=True, size=file.size, modified_ns=max(file.modified_ns, 0))
+            for file in found
+        ]
+    )
+
+
+def stated_from(message: pb.StatResponse, paths: Sequence[str]) -> list[StoredFile | None]:
+    if len(message.files) != len(paths):
+        raise v.refuse("files", "are not those that were asked for")
+    return [
+        StoredFile(path=path, size=v.size(file.size), modified_ns=v.modified_ns(file.modified_ns))
+        if file.there
+        else None
+        for path, file in zip(paths, message.files, strict=True)
+    ]
 
 
 def replicas_message(replicas: Iterable[ReplicaId]) -> list[bytes]:

@@ -13,7 +13,7 @@ import betterproto2
 
 from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.files import MAX_PATH_BYTES, SafeRelativePath
-from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, LinkId, ReplicaId, Seconds
 from oddaemon.wire.values import clean, eta
 
 E = TypeVar("E", bound=StrEnum)
@@ -22,6 +22,8 @@ C = TypeVar("C", bound=Collection[Any])
 MAX_SIZE = 2**60
 """An exbibyte. Sums of a few of them still fit into a database's integers."""
 MAX_RATE = 2**50
+MAX_MODIFIED_NS = 2**62
+"""In the year 2116."""
 MAX_INDEX = 2**31 - 1
 """More than there may be files: engines leave gaps, as yt-dlp for the subtitles of a playlist's entries."""
 MAX_SECONDS = 100 * 366 * 86400.0
@@ -73,6 +75,12 @@ def replica_id(value: bytes) -> ReplicaId:
     return ReplicaId(UUID(bytes=value))
 
 
+def link_id(value: bytes) -> LinkId:
+    if len(value) != 16:
+        raise refuse("link_id", "has not 16 bytes")
+    return LinkId(UUID(bytes=value))
+
+
 def engine_name(value: str) -> EngineName:
     if not _ENGINE.fullmatch(value):
         raise refuse("engine", "is no name of an engine")
@@ -83,6 +91,12 @@ def size(value: int, what: str = "size") -> Bytes:
     if not 0 <= value <= MAX_SIZE:
         raise refuse(what, "is no size")
     return Bytes(value)
+
+
+def modified_ns(value: int) -> int:
+    if not 0 <= value <= MAX_MODIFIED_NS:
+        raise refuse("modified_ns", "is no time of a file")
+    return value
 
 
 def maybe_size(value: int | None, what: str = "size") -> Bytes | None:

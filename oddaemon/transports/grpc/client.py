@@ -19,6 +19,7 @@ from oddaemon.domain.torrent import MAX_FILES, TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
 from oddaemon.ports.node_client import Dispatch, NodeClient, NodeStatuses
+from oddaemon.ports.storage import StoredFile
 from oddaemon.transports.grpc.announced import Judges, judged_options, judged_torrent
 from oddaemon.transports.grpc.failures import failures
 from oddaemon.transports.grpc.line import Line
@@ -141,6 +142,16 @@ class GrpcNodeClient(NodeClient):
     async def _verify(self, request: pb.VerifyRequest) -> pb.VerifyResponse:
         stub = self.line.stub()
         return await self._ask(lambda **kw: stub.verify(request, **kw), CALL)
+
+    async def stat(self, replica_id: ReplicaId, paths: Sequence[str]) -> Sequence[StoredFile | None]:
+        stub = self.line.stub()
+        found: list[StoredFile | None] = []
+        for start in range(0, len(paths), VERIFIED_AT_ONCE):
+            part = paths[start : start + VERIFIED_AT_ONCE]
+            request = pb.StatRequest(replica_id=replica_id.bytes, paths=[v.path_bytes(path) for path in part])
+            answer = await self._ask(lambda request=request, **kw: stub.stat(request, **kw), CALL)
+            found += self._read(lambda answer=answer, part=part: wire.stated_from(answer, part))  # type: ignore[misc]
+        return found
 
     async def checksum(self, replica_id: ReplicaId, path: str, algorithm: str) -> str:
         stub = self.line.stub()

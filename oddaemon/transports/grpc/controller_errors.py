@@ -19,6 +19,8 @@ from oddaemon.domain.errors import (
     LimitExceeded,
     NodeUnavailable,
     NotAllowed,
+    NotFound,
+    NotReady,
     OpenDebridError,
     Unauthenticated,
     Unavailable,
@@ -35,6 +37,8 @@ _REFUSALS: dict[str, type[OpenDebridError]] = {
     ErrorCode.ALREADY_EXISTS: AlreadyExists,
     ErrorCode.INVALID_ARGUMENT: InvalidArgument,
     ErrorCode.UNSUPPORTED: Unsupported,
+    ErrorCode.NOT_FOUND: NotFound,
+    ErrorCode.NOT_READY: NotReady,
 }
 """What another try would not change. All else is worth one."""
 

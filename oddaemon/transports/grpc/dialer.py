@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,7 +17,8 @@ from typing import TypeVar
 from grpclib.config import Configuration
 from odproto.gen.opendebrid.registry import v1 as pb
 
-from oddaemon.domain.errors import NodeUnavailable, OpenDebridError, Unavailable
+from oddaemon.domain.errors import LimitExceeded, NodeUnavailable, OpenDebridError, Unavailable
+from oddaemon.domain.link import LinkContent, LinkFile, LinkUse
 from oddaemon.domain.node_proof import (
     CREDENTIAL_BYTES,
     Handshake,
@@ -28,9 +29,10 @@ from oddaemon.domain.node_proof import (
     proof,
     token_key,
 )
-from oddaemon.domain.types import NodeId, Seconds
+from oddaemon.domain.types import LinkId, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.node_files import FilesAtController, FilesNews, FilesThere, UsageReport
 from oddaemon.ports.node_registry import Announcement, Heartbeat, Joined
 from oddaemon.rpc.channel import GivenChannel
 from oddaemon.rpc.connection import Connection, keepalive
@@ -54,6 +56,7 @@ from oddaemon.transports.grpc.secure import (
     spoken,
     worker_context,
 )
+from oddaemon.wire import node_files as files
 from oddaemon.wire import node_messages as node_wire
 from oddaemon.wire.registry import announcement_message, heartbeat_message
 
@@ -63,6 +66,8 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 10.0
 CALL_SECONDS = 15.0
+FOLLOW_SECONDS = 366 * 86400.0
+"""For as long as the connection lives: its keepalive notices the end."""
 GOODBYE_SECONDS = 2.0
 KEEPALIVE = keepalive(10.0, 10.0)
 MOST_SECONDS_BETWEEN_BEATS = 3600.0
@@ -119,7 +124,7 @@ async def _connected(address: ControllerAddress, protocol: str, connection: Conn
 
 
 @dataclass(slots=True)
-class RegistryClient:
+class RegistryClient(FilesAtController):
     """The connection on which the worker calls. Every call raises Unavailable (also NodeUnavailable) when the
     controller does not answer, Unauthenticated when it refuses this node."""
 
@@ -181,10 +186,63 @@ class RegistryClient:
         message = pb.ReportRequest(statuses=[node_wire.status_message(status) for status in statuses])
         await self._ask(lambda **kw: self._stub.report(message, **kw))
 
+    # for this node's file server
+
+    async def follow_files(self, told: FilesThere) -> AsyncGenerator[FilesNews, None]:
+        parts = self._stub.follow_files(files.files_there_message(told), timeout=FOLLOW_SECONDS)
+        try:
+            while True:
+                with controller_failures(FOLLOW_SECONDS):
+                    part = await anext(parts, None)
+                    if part is None:
+                        return
+                    news = files.news_from(part)
+                yield news
+        finally:
+            # what remains of a call that failed is told by the failure
+            with contextlib.suppress(Exception):
+                await _closed(parts)
+
+    async def files_heard(self, number: int) -> None:
+        await self._ask(lambda **kw: self._stub.files_heard(pb.FilesHeardRequest(number=number), **kw))
+
+    async def link_content(self, link_id: LinkId, replica_id: ReplicaId, file_index: int) -> LinkContent:
+        request = pb.LinkContentRequest(link_id=link_id.bytes, replica_id=replica_id.bytes, file_index=file_index)
+        name, texts = "", list[str]()
+        found: list[LinkFile] = []
+        with controller_failures(CALL_SECONDS):
+            async for part in self._stub.link_content(request, timeout=CALL_SECONDS):
+                name = name or part.name
+                texts.append(part.text)
+                found += files.files_from(part)
+                if len(found) > files.MAX_FILES or sum(map(len, texts)) > files.MAX_PLAYLIST:
+                    raise LimitExceeded("more than a link can have")
+        return LinkContent(name=name, files=tuple(found), text="".join(texts))
+
+    async def use_link(self, link_id: LinkId, client: str, *, continued: bool) -> LinkUse:
+        request = pb.UseLinkRequest(link_id=link_id.bytes, client=client, continued=continued)
+        found = await self._ask(lambda **kw: self._stub.use_link(request, **kw))
+        with controller_failures(CALL_SECONDS):
+            return files.use_from(found)
+
+    async def files_gone(self, replica_id: ReplicaId) -> None:
+        request = pb.FilesGoneRequest(replica_id=replica_id.bytes)
+        await self._ask(lambda **kw: self._stub.files_gone(request, **kw))
+
+    async def report_usage(self, report: UsageReport) -> None:
+        message = files.usage_message(report)
+        await self._ask(lambda **kw: self._stub.report_usage(message, **kw))
+
     def close(self) -> None:
         if self.channel.alive:
             self.channel.connection.say_goodbye()
         self.channel.close()
+
+
+async def _closed(parts: object) -> None:
+    close = getattr(parts, "aclose", None)
+    if close is not None:
+        await close()
 
 
 @asynccontextmanager

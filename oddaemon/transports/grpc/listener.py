@@ -12,8 +12,9 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from ipaddress import ip_address
 
 from grpclib.config import Configuration
 from odproto.gen.opendebrid.node import v1 as pb
@@ -21,6 +22,7 @@ from odproto.gen.opendebrid.node import v1 as pb
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
 from oddaemon.domain.types import NodeId
+from oddaemon.ports.node_files import FileDesk
 from oddaemon.ports.node_registry import Announcement, NodeRegistry
 from oddaemon.rpc.channel import GivenChannel
 from oddaemon.rpc.connection import Connection, keepalive
@@ -54,7 +56,10 @@ REFUSED_SECONDS = 0.5
 """From the answer that somebody was refused to the end of the connection."""
 END_SECONDS = 3.0
 KEEPALIVE = keepalive(10.0, 10.0)
-REGISTRY_STREAMS = 16
+REGISTRY_STREAMS = 64
+STREAM_WINDOW, CONNECTION_WINDOW = 1 << 20, (1 << 31) - 1
+"""Of what a node sends: each call has its own, and all together as good as no limit. With one that they share, a file
+that nobody takes would hold up every other call."""
 
 
 class _RegistryConnection(Connection):
@@ -89,6 +94,7 @@ class NodeListener:
     registry: NodeRegistry
     context: ssl.SSLContext
     judges: Judges = field(default_factory=Judges)
+    desk: FileDesk | None = None
     changed: Callable[[NodeId, bool], None] = lambda node_id, connected: None
     configuration: Configuration = KEEPALIVE
     greeting_seconds: float = GREETING_SECONDS
@@ -215,7 +221,7 @@ class NodeListener:
 
         service = RegistryService(
             registry=self.registry, binding=partial(binding, transport), known=known, announced=self._announced,
-            refused=refused,
+            refused=refused, desk=self.desk, near=partial(_is_near, stranger.plain),
         )  # fmt: skip
         connection = _RegistryServer([service], self.configuration, guard.route).connection()
         connection.on_lost = lost
@@ -227,7 +233,12 @@ class NodeListener:
         self._line(node_id).announced = told
 
     def _to_call(self, transport: asyncio.Transport, stranger: _Stranger) -> None:
-        channel = GivenChannel(self.configuration)
+        channel = GivenChannel(
+            replace(
+                self.configuration, http2_stream_window_size=STREAM_WINDOW,
+                http2_connection_window_size=CONNECTION_WINDOW,
+            )
+        )  # fmt: skip
         listen_for_errors(channel)
         channel.connection.on_lost = partial(self._lost, channel, stranger)
         stranger.door.hand_over(transport, channel.connection)
@@ -322,6 +333,13 @@ class _Door(asyncio.Protocol):
             connection.data_received(bytes(self._waiting))
         if self._gone:
             connection.connection_lost(None)
+
+
+def _is_near(transport: asyncio.Transport) -> bool:
+    try:
+        return ip_address(_address(transport)).is_loopback
+    except ValueError:
+        return False
 
 
 def _address(transport: asyncio.Transport) -> str:

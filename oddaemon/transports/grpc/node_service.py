@@ -98,6 +98,10 @@ class NodeService(pb.NodeServiceBase):
         files = [wire.file_to_verify_from(file) for file in v.at_most(message.files, VERIFIED_AT_ONCE, "files")]
         return wire.verified_message(await self.node.verify(v.replica_id(message.replica_id), files))
 
+    async def stat(self, message: pb.StatRequest) -> pb.StatResponse:
+        paths = [v.safe_path(path) for path in v.at_most(message.paths, VERIFIED_AT_ONCE, "paths")]
+        return wire.stated_message(await self.node.stat(v.replica_id(message.replica_id), paths))
+
     async def checksum(self, message: pb.ChecksumRequest) -> pb.ChecksumResponse:
         digest = await self.node.checksum(
             v.replica_id(message.replica_id), v.safe_path(message.path), v.text(message.algorithm, "algorithm")

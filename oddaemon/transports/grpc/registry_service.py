@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from odproto.gen.opendebrid.registry import v1 as pb
 
-from oddaemon.domain.errors import Unauthenticated
+from oddaemon.domain.errors import Unauthenticated, Unsupported
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
 from oddaemon.domain.types import NodeId
+from oddaemon.ports.node_files import FileDesk
 from oddaemon.ports.node_registry import Announcement, NodeRegistry
 from oddaemon.transports.grpc.handshake import (
     NOT_THE_NODE,
@@ -19,6 +21,7 @@ from oddaemon.transports.grpc.handshake import (
     checked_nonce,
     own_version,
 )
+from oddaemon.wire import node_files as files
 from oddaemon.wire import node_messages as node
 from oddaemon.wire import node_values as v
 from oddaemon.wire.registry import announcement_from, heartbeat_from
@@ -37,6 +40,10 @@ class RegistryService(pb.RegistryServiceBase):
     known: Callable[[NodeId], None]
     announced: Callable[[NodeId, Announcement], None]
     refused: Callable[[], None]
+    desk: FileDesk | None = None
+    """None: this controller takes no file servers of nodes."""
+    near: Callable[[], bool] = lambda: False
+    """Whether the connection comes from this machine itself."""
     _nonce: bytes | None = None
     _node_id: NodeId | None = None
 
@@ -104,3 +111,41 @@ class RegistryService(pb.RegistryServiceBase):
         statuses = v.at_most(message.statuses, MAX_REPORTED, "statuses")
         await self.registry.report(self._who, [node.status_from(status) for status in statuses])
         return pb.ReportResponse()
+
+    # for the node's file server
+
+    @property
+    def _desk(self) -> FileDesk:
+        if self.desk is None:
+            raise Unsupported("this controller takes no file servers of nodes")
+        return self.desk
+
+    async def follow_files(self, message: pb.FollowFilesRequest) -> AsyncIterator[pb.FilesNews]:
+        told = files.files_there_from(message)
+        async with aclosing(self._desk.follow_files(self._who, told, near=self.near())) as following:
+            async for news in following:
+                yield files.news_message(news)
+
+    async def files_heard(self, message: pb.FilesHeardRequest) -> pb.FilesHeardResponse:
+        await self._desk.files_heard(self._who, message.number)
+        return pb.FilesHeardResponse()
+
+    async def link_content(self, message: pb.LinkContentRequest) -> AsyncIterator[pb.LinkContentResponse]:
+        content = await self._desk.link_content(
+            self._who, v.link_id(message.link_id), v.replica_id(message.replica_id), message.file_index
+        )
+        for part in files.content_messages(content):
+            yield part
+
+    async def use_link(self, message: pb.UseLinkRequest) -> pb.UseLinkResponse:
+        client = v.text(message.client, "client")
+        use = await self._desk.use_link(self._who, v.link_id(message.link_id), client, continued=message.continued)
+        return files.use_message(use)
+
+    async def files_gone(self, message: pb.FilesGoneRequest) -> pb.FilesGoneResponse:
+        await self._desk.files_gone(self._who, v.replica_id(message.replica_id))
+        return pb.FilesGoneResponse()
+
+    async def report_usage(self, message: pb.ReportUsageRequest) -> pb.ReportUsageResponse:
+        await self._desk.report_usage(self._who, files.usage_from(message))
+        return pb.ReportUsageResponse()

@@ -67,6 +67,9 @@ __all__ = (
     "SniffResponse",
     "Source",
     "SourceKind",
+    "StatRequest",
+    "StatResponse",
+    "StatedFile",
     "VerifiedFile",
     "VerifyRequest",
     "VerifyResponse",
@@ -1001,6 +1004,48 @@ default_message_pool.register_message("opendebrid.node.v1", "Source", Source)
 
 
 @dataclass(eq=False, repr=False)
+class StatedFile(betterproto2.Message):
+    there: "bool" = betterproto2.field(1, betterproto2.TYPE_BOOL)
+    """
+    a regular file
+    """
+
+    size: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+    modified_ns: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    since 1970
+    """
+
+
+default_message_pool.register_message("opendebrid.node.v1", "StatedFile", StatedFile)
+
+
+@dataclass(eq=False, repr=False)
+class StatRequest(betterproto2.Message):
+    replica_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    paths: "list[bytes]" = betterproto2.field(2, betterproto2.TYPE_BYTES, repeated=True)
+    """
+    at most 1,000
+    """
+
+
+default_message_pool.register_message("opendebrid.node.v1", "StatRequest", StatRequest)
+
+
+@dataclass(eq=False, repr=False)
+class StatResponse(betterproto2.Message):
+    files: "list[StatedFile]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    one for each path, in their order
+    """
+
+
+default_message_pool.register_message("opendebrid.node.v1", "StatResponse", StatResponse)
+
+
+@dataclass(eq=False, repr=False)
 class VerifiedFile(betterproto2.Message):
     index: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
 
@@ -1463,6 +1508,24 @@ class NodeServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def stat(
+        self,
+        message: "StatRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "StatResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.node.v1.NodeService/Stat",
+            message,
+            StatResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def read_file(
         self,
         message: "ReadFileRequest",
@@ -1579,6 +1642,10 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def raw_status(self, message: "RawStatusRequest") -> "RawStatusResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def stat(self, message: "StatRequest") -> "StatResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -1734,6 +1801,12 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.raw_status(request)
         await stream.send_message(response)
 
+    async def __rpc_stat(self, stream: "grpclib.server.Stream[StatRequest, StatResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.stat(request)
+        await stream.send_message(response)
+
     async def __rpc_read_file(self, stream: "grpclib.server.Stream[ReadFileRequest, ReadFileResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -1876,6 +1949,12 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RawStatusRequest,
                 RawStatusResponse,
+            ),
+            "/opendebrid.node.v1.NodeService/Stat": grpclib.const.Handler(
+                self.__rpc_stat,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                StatRequest,
+                StatResponse,
             ),
             "/opendebrid.node.v1.NodeService/ReadFile": grpclib.const.Handler(
                 self.__rpc_read_file,

@@ -6,21 +6,40 @@
 __all__ = (
     "AuthenticateRequest",
     "AuthenticateResponse",
+    "DayAllotments",
     "Engine",
+    "FilesGoneRequest",
+    "FilesGoneResponse",
+    "FilesHeardRequest",
+    "FilesHeardResponse",
+    "FilesNews",
+    "FollowFilesRequest",
     "HeartbeatRequest",
     "HeartbeatResponse",
     "HelloRequest",
     "HelloResponse",
     "JoinRequest",
     "JoinResponse",
+    "LinkContentRequest",
+    "LinkContentResponse",
+    "LinkFile",
+    "LinkUsage",
+    "LinkUse",
     "RegisterRequest",
     "RegisterResponse",
     "RegistryServiceBase",
     "RegistryServiceStub",
     "ReportRequest",
     "ReportResponse",
+    "ReportUsageRequest",
+    "ReportUsageResponse",
+    "RevokedLink",
+    "UseLinkRequest",
+    "UseLinkResponse",
+    "UserAllotment",
 )
 
+from collections.abc import AsyncIterator
 from odproto.deferred import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +56,34 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+class LinkUse(betterproto2.Enum):
+    UNSPECIFIED = 0
+
+    TAKEN = 1
+
+    USED_UP = 2
+
+    ELSEWHERE = 3
+
+    @classmethod
+    def betterproto_value_to_renamed_proto_names(cls) -> dict[int, str]:
+        return {
+            0: "LINK_USE_UNSPECIFIED",
+            1: "LINK_USE_TAKEN",
+            2: "LINK_USE_USED_UP",
+            3: "LINK_USE_ELSEWHERE",
+        }
+
+    @classmethod
+    def betterproto_renamed_proto_names_to_value(cls) -> dict[str, int]:
+        return {
+            "LINK_USE_UNSPECIFIED": 0,
+            "LINK_USE_TAKEN": 1,
+            "LINK_USE_USED_UP": 2,
+            "LINK_USE_ELSEWHERE": 3,
+        }
 
 
 @dataclass(eq=False, repr=False)
@@ -66,6 +113,21 @@ default_message_pool.register_message("opendebrid.registry.v1", "AuthenticateRes
 
 
 @dataclass(eq=False, repr=False)
+class DayAllotments(betterproto2.Message):
+    until: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+    """
+    Unix time
+    """
+
+    users: "list[UserAllotment]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    others: "int | None" = betterproto2.field(3, betterproto2.TYPE_UINT64, optional=True)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "DayAllotments", DayAllotments)
+
+
+@dataclass(eq=False, repr=False)
 class Engine(betterproto2.Message):
     """
     An engine and all that it can do.
@@ -84,6 +146,99 @@ class Engine(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.registry.v1", "Engine", Engine)
+
+
+@dataclass(eq=False, repr=False)
+class FilesGoneRequest(betterproto2.Message):
+    replica_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "FilesGoneRequest", FilesGoneRequest)
+
+
+@dataclass(eq=False, repr=False)
+class FilesGoneResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "FilesGoneResponse", FilesGoneResponse)
+
+
+@dataclass(eq=False, repr=False)
+class FilesHeardRequest(betterproto2.Message):
+    number: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+    """
+    all news up to this one are done
+    """
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "FilesHeardRequest", FilesHeardRequest)
+
+
+@dataclass(eq=False, repr=False)
+class FilesHeardResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "FilesHeardResponse", FilesHeardResponse)
+
+
+@dataclass(eq=False, repr=False)
+class FilesNews(betterproto2.Message):
+    """
+    Each is a word of the controller, an empty one, too.
+    """
+
+    number: "int" = betterproto2.field(1, betterproto2.TYPE_UINT64)
+
+    whole: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+    """
+    all is told that there was to know when it began
+    """
+
+    keys: "list[bytes]" = betterproto2.field(3, betterproto2.TYPE_BYTES, repeated=True)
+    """
+    that links are signed with from now on; none: as before
+    """
+
+    revoked: "list[RevokedLink]" = betterproto2.field(4, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    day: "DayAllotments | None" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, optional=True)
+
+    counted: "int" = betterproto2.field(6, betterproto2.TYPE_UINT64)
+    """
+    up to which report of use the day's figures count
+    """
+
+    removed: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+    """
+    the node is not one any more
+    """
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "FilesNews", FilesNews)
+
+
+@dataclass(eq=False, repr=False)
+class FollowFilesRequest(betterproto2.Message):
+    """
+    What the node's file server is. The news that follow are first all that it has to know, then every change.
+    """
+
+    instance: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    endpoint: "str | None" = betterproto2.field(2, betterproto2.TYPE_STRING, optional=True)
+    """
+    what links to it begin with; unset: nobody but the controller reaches it
+    """
+
+    near: "str | None" = betterproto2.field(3, betterproto2.TYPE_STRING, optional=True)
+    """
+    host:port on the loopback, for a controller on the same machine
+    """
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "FollowFilesRequest", FollowFilesRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -182,6 +337,60 @@ default_message_pool.register_message("opendebrid.registry.v1", "JoinResponse", 
 
 
 @dataclass(eq=False, repr=False)
+class LinkContentRequest(betterproto2.Message):
+    link_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    replica_id: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+
+    file_index: "int" = betterproto2.field(3, betterproto2.TYPE_UINT32)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "LinkContentRequest", LinkContentRequest)
+
+
+@dataclass(eq=False, repr=False)
+class LinkContentResponse(betterproto2.Message):
+    """
+    In parts: the name, texts joined, and the files.
+    """
+
+    name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    files: "list[LinkFile]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    text: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "LinkContentResponse", LinkContentResponse)
+
+
+@dataclass(eq=False, repr=False)
+class LinkFile(betterproto2.Message):
+    path: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    disk_path: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+
+    size: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+    content_type: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "LinkFile", LinkFile)
+
+
+@dataclass(eq=False, repr=False)
+class LinkUsage(betterproto2.Message):
+    link_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    accesses: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+    sent: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "LinkUsage", LinkUsage)
+
+
+@dataclass(eq=False, repr=False)
 class RegisterRequest(betterproto2.Message):
     """
     What a node really has. Sent after every connect, and again when it changes.
@@ -241,6 +450,96 @@ class ReportResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.registry.v1", "ReportResponse", ReportResponse)
+
+
+@dataclass(eq=False, repr=False)
+class ReportUsageRequest(betterproto2.Message):
+    """
+    One that is sent again has the same number.
+    """
+
+    instance: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    number: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+    links: "list[LinkUsage]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    at most 10,000
+    """
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "ReportUsageRequest", ReportUsageRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ReportUsageResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "ReportUsageResponse", ReportUsageResponse)
+
+
+@dataclass(eq=False, repr=False)
+class RevokedLink(betterproto2.Message):
+    link_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    16 bytes
+    """
+
+    expires_at: "float" = betterproto2.field(2, betterproto2.TYPE_DOUBLE)
+    """
+    Unix time, from which on it is refused in any case
+    """
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "RevokedLink", RevokedLink)
+
+
+@dataclass(eq=False, repr=False)
+class UseLinkRequest(betterproto2.Message):
+    link_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    client: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    the address of who asks
+    """
+
+    continued: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "UseLinkRequest", UseLinkRequest)
+
+
+@dataclass(eq=False, repr=False)
+class UseLinkResponse(betterproto2.Message):
+    use: "LinkUse" = betterproto2.field(1, betterproto2.TYPE_ENUM, default_factory=lambda: LinkUse(0))
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "UseLinkResponse", UseLinkResponse)
+
+
+@dataclass(eq=False, repr=False)
+class UserAllotment(betterproto2.Message):
+    """
+    Of one user with a limit, or explicitly without.
+    """
+
+    user_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    unlimited: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    left: "int" = betterproto2.field(3, betterproto2.TYPE_SINT64)
+    """
+    0 or less: nothing any more
+    """
+
+    day: "int" = betterproto2.field(4, betterproto2.TYPE_UINT64)
+    """
+    the whole of the next day
+    """
+
+
+default_message_pool.register_message("opendebrid.registry.v1", "UserAllotment", UserAllotment)
 
 
 class RegistryServiceStub(betterproto2_grpclib.ServiceStub):
@@ -352,6 +651,119 @@ class RegistryServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def follow_files(
+        self,
+        message: "FollowFilesRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[FilesNews]":
+        """
+        For the node's file server (ADR 0020).
+        """
+
+        async for response in self._unary_stream(
+            "/opendebrid.registry.v1.RegistryService/FollowFiles",
+            message,
+            FilesNews,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def files_heard(
+        self,
+        message: "FilesHeardRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "FilesHeardResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.registry.v1.RegistryService/FilesHeard",
+            message,
+            FilesHeardResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def link_content(
+        self,
+        message: "LinkContentRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "AsyncIterator[LinkContentResponse]":
+
+        async for response in self._unary_stream(
+            "/opendebrid.registry.v1.RegistryService/LinkContent",
+            message,
+            LinkContentResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def use_link(
+        self,
+        message: "UseLinkRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "UseLinkResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.registry.v1.RegistryService/UseLink",
+            message,
+            UseLinkResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def files_gone(
+        self,
+        message: "FilesGoneRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "FilesGoneResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.registry.v1.RegistryService/FilesGone",
+            message,
+            FilesGoneResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def report_usage(
+        self,
+        message: "ReportUsageRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ReportUsageResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.registry.v1.RegistryService/ReportUsage",
+            message,
+            ReportUsageResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ...common import v1 as __common__v1__
 from ...node import v1 as __node__v1__
@@ -379,6 +791,35 @@ class RegistryServiceBase(betterproto2_grpclib.ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def report(self, message: "ReportRequest") -> "ReportResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def follow_files(self, message: "FollowFilesRequest") -> "AsyncIterator[FilesNews]":
+        """
+        For the node's file server (ADR 0020).
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield FilesNews()
+
+    async def files_heard(self, message: "FilesHeardRequest") -> "FilesHeardResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def link_content(self, message: "LinkContentRequest") -> "AsyncIterator[LinkContentResponse]":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield LinkContentResponse()
+
+    async def use_link(self, message: "UseLinkRequest") -> "UseLinkResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def files_gone(self, message: "FilesGoneRequest") -> "FilesGoneResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def report_usage(self, message: "ReportUsageRequest") -> "ReportUsageResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -420,6 +861,52 @@ class RegistryServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.report(request)
         await stream.send_message(response)
 
+    async def __rpc_follow_files(self, stream: "grpclib.server.Stream[FollowFilesRequest, FilesNews]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.follow_files,
+            stream,
+            request,
+        )
+
+    async def __rpc_files_heard(self, stream: "grpclib.server.Stream[FilesHeardRequest, FilesHeardResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.files_heard(request)
+        await stream.send_message(response)
+
+    async def __rpc_link_content(
+        self, stream: "grpclib.server.Stream[LinkContentRequest, LinkContentResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        await self._call_rpc_handler_server_stream(
+            self.link_content,
+            stream,
+            request,
+        )
+
+    async def __rpc_use_link(self, stream: "grpclib.server.Stream[UseLinkRequest, UseLinkResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.use_link(request)
+        await stream.send_message(response)
+
+    async def __rpc_files_gone(self, stream: "grpclib.server.Stream[FilesGoneRequest, FilesGoneResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.files_gone(request)
+        await stream.send_message(response)
+
+    async def __rpc_report_usage(
+        self, stream: "grpclib.server.Stream[ReportUsageRequest, ReportUsageResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.report_usage(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/opendebrid.registry.v1.RegistryService/Hello": grpclib.const.Handler(
@@ -457,5 +944,41 @@ class RegistryServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ReportRequest,
                 ReportResponse,
+            ),
+            "/opendebrid.registry.v1.RegistryService/FollowFiles": grpclib.const.Handler(
+                self.__rpc_follow_files,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                FollowFilesRequest,
+                FilesNews,
+            ),
+            "/opendebrid.registry.v1.RegistryService/FilesHeard": grpclib.const.Handler(
+                self.__rpc_files_heard,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                FilesHeardRequest,
+                FilesHeardResponse,
+            ),
+            "/opendebrid.registry.v1.RegistryService/LinkContent": grpclib.const.Handler(
+                self.__rpc_link_content,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                LinkContentRequest,
+                LinkContentResponse,
+            ),
+            "/opendebrid.registry.v1.RegistryService/UseLink": grpclib.const.Handler(
+                self.__rpc_use_link,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                UseLinkRequest,
+                UseLinkResponse,
+            ),
+            "/opendebrid.registry.v1.RegistryService/FilesGone": grpclib.const.Handler(
+                self.__rpc_files_gone,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                FilesGoneRequest,
+                FilesGoneResponse,
+            ),
+            "/opendebrid.registry.v1.RegistryService/ReportUsage": grpclib.const.Handler(
+                self.__rpc_report_usage,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ReportUsageRequest,
+                ReportUsageResponse,
             ),
         }
