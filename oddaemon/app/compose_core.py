@@ -37,6 +37,8 @@ from oddaemon.services.scheduler import Scheduler
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
+    node: Callable[[NodeId | None], NodeClient]
+    """None: this machine's. Raises NodeUnavailable."""
     board: Board
     views: JobViews
     reader: OrderReader
@@ -103,8 +105,8 @@ def build_core(
     reports = EngineReports(jobs=jobs, board=board, node=node)
     files = JobFiles(store=store, clock=clock, jobs=jobs, reports=reports, hits=hits, limits=limits, wake=wake)
     return Core(
-        board=board, views=views, reader=reader, hits=hits, discretion=discretion, downloads=downloads, jobs=jobs,
-        job_files=files, reports=reports, prober=prober, batches=Batches(downloads, jobs),
+        node=node, board=board, views=views, reader=reader, hits=hits, discretion=discretion, downloads=downloads,
+        jobs=jobs, job_files=files, reports=reports, prober=prober, batches=Batches(downloads, jobs),
         presence=Presence(store=store, clock=clock, hits=hits, wake=wake), reconciler=reconciler, resolver=resolver,
         scheduler=scheduler,
     )  # fmt: skip

@@ -87,6 +87,7 @@ def _connect(core: Core, node: Node, files: Files) -> None:
     """What was built before the core comes to know it."""
     files.back.gone = core.presence.suspect
     files.links.look = core.presence.check
+    files.back.links.node = core.node
     core.reconciler.view.gone = files.server.forget
     node.bell.heard = core.reconciler.news
 

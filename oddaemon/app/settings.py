@@ -239,6 +239,13 @@ class NodeSettings(Section):
         description="What links begin with, when a proxy or another name leads to the file server: "
         "https://files.example.org. Empty: http://, the address and the port above.",
     )
+    serve_unheard: Duration = Field(
+        default=Seconds(600),
+        ge=0,
+        le=86_400,
+        description="For how long a worker serves links after the last word of its controller: what is revoked "
+        "meanwhile works there no longer than that.",
+    )
     file_referers: TextList = Field(
         default=(),
         description="Host names that may embed links: a request whose Referer names another is refused. Empty: all "

@@ -88,7 +88,8 @@ class LinkFile:
     size: Bytes
     content_type: str
     modified_ns: int = 0
-    """Since 1970: of one that lies on another node, which cannot be looked at here."""
+    """Since 1970: of one that lies on another node, which cannot be looked at here. Negative: it is not there as it was
+    recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

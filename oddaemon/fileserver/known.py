@@ -104,6 +104,9 @@ class KnownLinks:
         try:
             content = await self._lookup(token)
             archive = None
+            if any(file.modified_ns < 0 for file in content.files):
+                self._gone(token.replica_id)
+                raise NotReady("a file is not there")
             if token.kind is LinkKind.ZIP and content.is_elsewhere:
                 archive = Archive(content.files)
             elif token.kind is LinkKind.ZIP:

@@ -75,7 +75,7 @@ class LinkServing:
     async def place(self, text: str) -> str:
         """The URL at which a link of this token is served. Whoever has the token may know. Raises NotFound."""
         now = self.clock.now()
-        for node_id in self.servers.nodes():
+        for node_id in self.servers.serving():
             try:
                 token = verify(text, [await self.servers.node_key(node_id)], now)
             except TokenError:

@@ -67,19 +67,22 @@ class _Outbox:
 
 @dataclass(slots=True)
 class WorkerFiles:
-    """`follow` while there is a connection; the rest is for the file server."""
+    """`serve` once, `follow` while there is a connection; the rest is for the file server."""
 
-    there: Callable[[], FilesThere]
-    server: FileServing
     clock: Clock
-    unheard: Callable[[], Seconds]
+    unheard: Seconds
     """For how long it serves without a word."""
-    instance: str
+    there: FilesThere
+    server: FileServing | None = None
     controller: FilesAtController | None = None
     _outbox: _Outbox = field(init=False)
 
     def __post_init__(self) -> None:
-        self._outbox = _Outbox(self.instance, lambda: self.server.counted)
+        self._outbox = _Outbox(self.there.instance, lambda: {} if self.server is None else self.server.counted)
+
+    def serve(self, server: FileServing, there: FilesThere) -> None:
+        """It is up."""
+        self.server, self.there = server, there
 
     # the connection
 
@@ -101,27 +104,31 @@ class WorkerFiles:
 
     async def refused(self) -> None:
         """The controller does not know this node (any more): nothing is served until it does."""
-        await self.server.serve_for(0)
+        if self.server is not None:
+            await self.server.serve_for(0)
 
     async def _follow(self, controller: FilesAtController) -> None:
-        async with aclosing(controller.follow_files(self.there())) as following:
+        async with aclosing(controller.follow_files(self.there)) as following:
             async for news in following:
                 await self._heed(news)
                 if news.number:
                     await controller.files_heard(news.number)
 
     async def _heed(self, news: FilesNews) -> None:
+        server = self.server
+        if server is None:
+            return
         if news.removed:
-            await self.server.serve_for(0)
+            await server.serve_for(0)
             return
         if news.revoked:
-            await self.server.revoke(news.revoked)
+            await server.revoke(news.revoked)
         if news.keys:
-            await self.server.rekey(news.keys)
+            await server.rekey(news.keys)
         if news.day is not None:
-            self.server.allot(news.day, self._outbox.stored.get(news.counted, {}))
+            server.allot(news.day, self._outbox.stored.get(news.counted, {}))
         if news.whole:
-            await self.server.serve_for(self.unheard())
+            await server.serve_for(self.unheard)
 
     async def _report(self, controller: FilesAtController) -> None:
         while True:

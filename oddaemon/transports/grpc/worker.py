@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from grpclib.config import Configuration
 
@@ -15,6 +16,7 @@ from oddaemon.domain.errors import NodeUnavailable, NotAllowed, OpenDebridError,
 from oddaemon.domain.types import Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.node_files import FilesAtController
 from oddaemon.ports.node_registry import Announcement, Heartbeat
 from oddaemon.transports.grpc.dialer import (
     KEEPALIVE,
@@ -34,6 +36,16 @@ LASTING = (Unauthenticated, NotAllowed, Unsupported)
 LONGEST = Seconds(30)
 
 
+class FollowsFiles(Protocol):
+    """This node's file server, see services.worker_files."""
+
+    async def follow(self, controller: FilesAtController) -> None:
+        """For as long as there is a connection: then it is cancelled."""
+
+    async def refused(self) -> None:
+        """The controller does not know this node."""
+
+
 @dataclass(slots=True)
 class Worker:
     """`announce` and `beat` are asked anew each time. `online` is set while the controller knows this node."""
@@ -44,6 +56,7 @@ class Worker:
     announce: Callable[[], Awaitable[Announcement]]
     beat: Callable[[], Awaitable[Heartbeat]]
     clock: Clock
+    files: FollowsFiles | None = None
     configuration: Configuration = KEEPALIVE
     problem: str = ""
     """Why it is not connected."""
@@ -63,6 +76,8 @@ class Worker:
                     log.warning("controller not reached", extra={"action": "controller_lost", "error": error.message})
                 self.problem = error.message
                 wait = backoff.next_wait(ran_for=Seconds(self.clock.monotonic() - began))
+                if isinstance(error, Unauthenticated) and self.files is not None:
+                    await self.files.refused()
                 if isinstance(error, LASTING):
                     wait = LONGEST
             except Exception:
@@ -91,9 +106,11 @@ class Worker:
     async def _beating(self, registry: RegistryClient, served: ServedNode, every: Seconds) -> None:
         async with asyncio.TaskGroup() as group:
             beats = group.create_task(self._beat(registry, every), name="heartbeats")
-            lost = [
+            lost: list[asyncio.Task[Any]] = [
                 group.create_task(event.wait(), name="connection lost") for event in (registry.lost, served.lost)
             ]  # fmt: skip
+            if self.files is not None:
+                lost.append(group.create_task(self.files.follow(registry), name="news for files"))
             await asyncio.wait([beats, *lost], return_when=asyncio.FIRST_COMPLETED)
             for task in (beats, *lost):
                 task.cancel()
