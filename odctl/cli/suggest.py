@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,8 +105,12 @@ def _option_value(line: Line, name: str, value: str) -> None:
 
 
 def _members(path: Sequence[str]) -> dict[str, tree.Entry | tree.Group]:
-    found = tree.TREE.get(path[0])
-    return dict(found.members) if isinstance(found, tree.Group) else {}
+    """Of the group with this path; none of a command."""
+    found: Mapping[str, tree.Entry | tree.Group] = tree.TREE
+    for name in path:
+        item = found.get(name)
+        found = item.members if isinstance(item, tree.Group) else {}
+    return dict(found)
 
 
 def suggest(root: Any, line: Line, last: str, recall: Recall) -> Words:
@@ -120,7 +124,7 @@ def suggest(root: Any, line: Line, last: str, recall: Recall) -> Words:
             return found if found == LOCAL_FILES else [(f"{name}={word}", hint) for word, hint in found]
         return _option_names(root, line.path, last)
     members = tree.TREE if not line.path else _members(line.path)
-    if not line.path or (members and len(line.path) == 1):
+    if members:
         return _fitting([(name, item.summary) for name, item in members.items()], last)
     return _argument(line, last, recall)
 

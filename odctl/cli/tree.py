@@ -21,7 +21,7 @@ class Group:
     """Commands below a noun."""
 
     summary: str
-    members: Mapping[str, Entry]
+    members: Mapping[str, Entry | Group]
 
 
 TREE: dict[str, Entry | Group] = {
@@ -52,6 +52,14 @@ TREE: dict[str, Entry | Group] = {
         {
             "ls": Entry("nodes", "ls", "List nodes, their disks and engines."),
             "show": Entry("nodes", "show", "Everything about a node."),
+            "token": Group(
+                "What lets other machines join.",
+                {
+                    "create": Entry("node_tokens", "create", "Make a join token, and print what to paste."),
+                    "ls": Entry("node_tokens", "ls", "List join tokens."),
+                    "revoke": Entry("node_tokens", "revoke", "End join tokens."),
+                },
+            ),
         },
     ),
     "context": Group(
@@ -162,11 +170,10 @@ def aliases(members: Mapping[str, Entry | Group]) -> Mapping[str, str]:
     return {alias: name for alias, name in known.items() if name in members}
 
 
-def entries() -> Iterator[tuple[tuple[str, ...], Entry]]:
+def entries(members: Mapping[str, Entry | Group] | None = None) -> Iterator[tuple[tuple[str, ...], Entry]]:
     """Every visible command with its path."""
-    for name, item in TREE.items():
+    for name, item in (TREE if members is None else members).items():
         if isinstance(item, Entry):
             yield (name,), item
         else:
-            for member, entry in item.members.items():
-                yield (name, member), entry
+            yield from (((name, *path), entry) for path, entry in entries(item.members))

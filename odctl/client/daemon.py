@@ -22,6 +22,7 @@ from odctl.client.endpoints import Choice, find_socket
 from odctl.client.errors import REFUSED, OdctlError
 from odctl.client.files import Files
 from odctl.client.models import Delta, Detail, Event, Failure, Hello, Job, Outcome, Selection
+from odctl.client.nodes import Nodes
 from odctl.client.pages import Memory
 from odctl.client.protocol import Message, wire
 from odctl.client.upkeep import Upkeep
@@ -64,6 +65,7 @@ class DaemonClient:
         self._bearer = Bearer(self._channel, keyring, self.endpoint, anonymous=anonymous)
         self._anonymous = anonymous
         self.accounts = Accounts(calls)
+        self.nodes = Nodes(calls)
         self.files = Files(calls)
         self.cache = Cache(calls)
         self.upkeep = Upkeep(calls)

@@ -295,6 +295,20 @@ class Invitation(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
 
 
+class NodeToken(Struct, frozen=True, kw_only=True):
+    """What lets other machines join. The token itself is told when it is made, and never again."""
+
+    id: str
+    name: str | None
+    reusable: bool
+    state: str
+    created_by: str | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    used_at: datetime | None
+    uses: int
+
+
 class Identity(Struct, frozen=True, kw_only=True):
     """Who the daemon takes the caller for, and by what."""
 

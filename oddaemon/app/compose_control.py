@@ -33,7 +33,7 @@ def control_server(
         job_files=core.job_files, reports=core.reports, prober=core.prober, batches=core.batches,
         links=services.links, cache=services.cache, settings=base.runtime, status=services.status,
         views=core.views, store=base.store, bus=base.bus, clock=base.clock, log_book=log_book,
-        reload=reload, events_kept=lambda: base.current.settings.events.keep, shutdown=shutdown,
+        nodes=services.nodes, reload=reload, events_kept=lambda: base.current.settings.events.keep, shutdown=shutdown,
         diagnose=_diagnosis(services, http, broken), version=__version__, node_id=services.node.agent.id,
         epoch=uuid4().hex, store_kind=base.store.kind, download_dir=str(base.paths.download_dir),
         files_url=services.files.url, http_url=http.url,

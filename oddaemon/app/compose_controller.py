@@ -38,6 +38,7 @@ from oddaemon.services.accounts import Accounts
 from oddaemon.services.cleanup import Cleanup
 from oddaemon.services.keyed_adds import KeyedAdds
 from oddaemon.services.links import LinkService
+from oddaemon.services.nodes import Nodes
 from oddaemon.services.operator import ensure_admin
 from oddaemon.services.reconciler import Reconciler
 from oddaemon.services.request_rate import RequestLimiter
@@ -60,6 +61,7 @@ class Controller:
     core: Core
     links: LinkService
     keyed_adds: KeyedAdds
+    nodes: Nodes
     cleanup: Cleanup
     store: Store
     clock: Clock
@@ -107,6 +109,7 @@ class Controller:
                 await self.store.write(functools.partial(_trim_events, before=before))
                 await self.links.trim()
                 await self.keyed_adds.trim()
+                await self.nodes.trim()
                 await self.daily.trim()
                 await self.store.tidy()
             except Exception:
@@ -147,9 +150,9 @@ async def compose_controller(start: Start, stack: AsyncExitStack) -> Controller:
     await control.serve(start.listening.socket)
     return Controller(
         server=control, http=rest, listener=http, accounts=services.accounts, core=services.core, links=services.links,
-        keyed_adds=services.keyed_adds, cleanup=services.cleanup, store=base.store, clock=base.clock,
-        current=base.current, runtime=base.runtime, daily=allowed.daily, limiter=allowed.limiter, node=node,
-        files_url=files.url, reload=reload,
+        keyed_adds=services.keyed_adds, nodes=services.nodes, cleanup=services.cleanup, store=base.store,
+        clock=base.clock, current=base.current, runtime=base.runtime, daily=allowed.daily, limiter=allowed.limiter,
+        node=node, files_url=files.url, reload=reload,
         subscribers=[(f"subscriber {found.name}", base.bus.run_subscriber(found)) for found in subscribers],
     )  # fmt: skip
 

@@ -15,14 +15,18 @@ from oddaemon.app.compose_base import Base
 from oddaemon.app.compose_core import Core, build_core
 from oddaemon.app.compose_files import Files
 from oddaemon.app.compose_node import BALANCER_STATE, Node, plugin_parts
+from oddaemon.app.compose_nodes import Fleet, build_nodes, fleet_of
+from oddaemon.app.current_settings import liveness_of
 from oddaemon.app.plugins import Plugins
 from oddaemon.domain.types import Bytes, ReplicaId
 from oddaemon.domain.user import User
+from oddaemon.ports.store import Transaction
 from oddaemon.services.accounts import Accounts
 from oddaemon.services.cache import CacheService
 from oddaemon.services.cleanup import Cleanup
 from oddaemon.services.keyed_adds import KeyedAdds
 from oddaemon.services.links import LinkService
+from oddaemon.services.nodes import Nodes
 from oddaemon.services.status import StatusService
 
 
@@ -41,20 +45,21 @@ class Services:
     cleanup: Cleanup
     keyed_adds: KeyedAdds
     status: StatusService
+    nodes: Nodes
 
 
 async def build_services(
     base: Base, node: Node, plugins: Plugins, files: Files, allowed: Allowances, stack: AsyncExitStack
 ) -> Services:
-    balancer = _balancer(base, node, plugins)
-    core = _core(base, node, files, balancer)
+    balancer, fleet = _balancer(base, node, plugins), fleet_of(node.agent)
+    core = _core(base, node, fleet, files, balancer)
     stack.push_async_callback(core.reconciler.leave)
     _connect(core, node, files)
     _follow_settings(base, core, balancer)
     cache = CacheService(
-        store=base.store, clock=base.clock, nodes=lambda: [node.agent], wake=core.reconciler.wake,
+        store=base.store, clock=base.clock, nodes=lambda: list(fleet.clients.values()), wake=core.reconciler.wake,
         settle=core.reconciler.deleter.settled, in_use=files.back.used.recent,
-        measure=functools.partial(_measure, node),
+        measure=functools.partial(_measure, base, node),
     )  # fmt: skip
     return Services(
         base=base, node=node, files=files, core=core, allowed=allowed, links=files.links, cache=cache,
@@ -62,9 +67,13 @@ async def build_services(
         cleanup=Cleanup(cache=cache, clock=base.clock, limits=base.limits),
         keyed_adds=KeyedAdds(base.store, base.clock),
         status=StatusService(
-            store=base.store, clock=base.clock, board=core.board, reconciler=core.reconciler, node=lambda _: node.agent,
+            store=base.store, clock=base.clock, board=core.board, reconciler=core.reconciler, node=fleet.client,
             limits=base.limits, option_specs=lambda: node.option_specs, version=__version__,
             started_at=base.clock.now(),
+        ),
+        nodes=await build_nodes(
+            store=base.store, clock=base.clock, core=core, fleet=fleet, agent=node.agent,
+            settings=lambda: base.current.settings.nodes, data_dir=base.paths.data_dir, stack=stack,
         ),
     )  # fmt: skip
 
@@ -74,12 +83,13 @@ def _balancer(base: Base, node: Node, plugins: Plugins) -> ChosenBalancer:
     return ChosenBalancer(base.current.settings.scheduler.adapter, plugins, parts)
 
 
-def _core(base: Base, node: Node, files: Files, balancer: ChosenBalancer) -> Core:
+def _core(base: Base, node: Node, fleet: Fleet, files: Files, balancer: ChosenBalancer) -> Core:
     return build_core(
-        store=base.store, bus=base.bus, clock=base.clock, nodes={node.agent.id: node.agent}, local=node.agent.id,
+        store=base.store, bus=base.bus, clock=base.clock, nodes=fleet.clients, local=node.agent.id,
         balancer=balancer, limits=base.limits, option_specs=lambda: node.option_specs,
         secret_options=node.secret_options, revoke=files.servers.push_revocations,
         tells_of_others=lambda: base.current.settings.auth.tell_availability,
+        life=lambda: liveness_of(base.current.settings),
     )  # fmt: skip
 
 
@@ -114,5 +124,12 @@ async def _accounts(base: Base, core: Core, files: Files, allowed: Allowances, s
     return accounts
 
 
-async def _measure(node: Node, replicas: Sequence[ReplicaId]) -> Mapping[ReplicaId, Bytes]:
-    return await asyncio.to_thread(lambda: {found: node.storage.size_of(found) for found in replicas})
+async def _measure(base: Base, node: Node, replicas: Sequence[ReplicaId]) -> Mapping[ReplicaId, Bytes]:
+    """Those on this machine's disk."""
+
+    def mine(tx: Transaction) -> list[ReplicaId]:
+        found = (tx.cache.replica(replica) for replica in replicas)
+        return [replica.id for replica in found if replica is not None and replica.node_id == node.agent.id]
+
+    here = await base.store.read(mine)
+    return await asyncio.to_thread(lambda: {found: node.storage.size_of(found) for found in here})

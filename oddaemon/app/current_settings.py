@@ -11,6 +11,7 @@ from oddaemon.app.setting_specs import fixed_settings
 from oddaemon.app.settings import Settings
 from oddaemon.app.tls import Certificate
 from oddaemon.domain.admission import Limits
+from oddaemon.domain.node import Liveness
 from oddaemon.services.links import LinkPolicy
 from oddaemon.services.runtime_settings import Fixed, RuntimeSettings
 
@@ -38,6 +39,10 @@ def limits_of(settings: Settings) -> Limits:
         lru_until_free=chosen.lru_until_free,
         queue_paused=settings.scheduler.paused,
     )
+
+
+def liveness_of(settings: Settings) -> Liveness:
+    return Liveness(heartbeat_every=settings.nodes.heartbeat_every, grace=settings.nodes.grace)
 
 
 def link_policy_of(settings: Settings) -> LinkPolicy:

@@ -270,6 +270,60 @@ class NodeSettings(Section):
         return value.rstrip("/")
 
 
+class NodesSettings(Section):
+    """Other machines that work for this controller."""
+
+    host: str = Field(default="", description="Address that the port for workers binds. Empty: every one.")
+    port: Port = Field(
+        default=9090,
+        description="TCP port that workers come to; opened when the first join token is made. 0: chosen by the system.",
+    )
+    address: str = Field(
+        default="",
+        max_length=255,
+        description="host or host:port that workers are told to come to. Empty: this machine's name, and the port.",
+    )
+    tls_cert: AbsolutePath = Field(
+        default="",
+        description="Absolute path of a PEM file with the certificate that workers know this controller by. Empty: one "
+        "is made, and kept in the data directory. Another one shuts out every worker that joined.",
+    )
+    tls_key: AbsolutePath = Field(
+        default="", description="Absolute path of a PEM file with that certificate's key. Empty: one is made."
+    )
+    heartbeat_every: Duration = Field(
+        default=Seconds(5),
+        ge=1,
+        le=3600,
+        description="How often a worker tells how it is. After three that did not come it is offline.",
+        json_schema_extra=LIVE,
+    )
+    grace: Duration = Field(
+        default=Seconds(600),
+        ge=0,
+        description="For how long an offline node's downloads wait for it, before they are placed elsewhere.",
+        json_schema_extra=LIVE,
+    )
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        try:
+            parts = urlsplit(f"//{value}")
+            fits = parts.netloc == value and bool(parts.hostname) and parts.port != 0 and "@" not in value
+        except ValueError:
+            fits = False
+        if value and not fits:
+            raise ValueError("give a host, or host:port, such as nas.example.org:9090")
+        return value
+
+    @model_validator(mode="after")
+    def _pair(self) -> NodesSettings:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("nodes.tls_cert and nodes.tls_key belong together: set both, or neither")
+        return self
+
+
 class LocalStorageSettings(Section):
     """Files on a disk of this machine."""
 
@@ -343,6 +397,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     node: NodeSettings = NodeSettings()
+    nodes: NodesSettings = NodesSettings()
     storage: StorageSettings = StorageSettings()
     scheduler: SchedulerSettings = SchedulerSettings()
     limits: LimitSettings = LimitSettings()

@@ -148,6 +148,41 @@ class NodeDiskLow(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeJoined(Event):
+    """A worker has a credential of its own; `data.token` is the id of the join token that it showed."""
+
+    type: ClassVar[str] = "node.joined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeChanged(Event):
+    """An admin changed a node's labels or limits, or began or ended draining it; `data` says what, and in `by` who."""
+
+    type: ClassVar[str] = "node.changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRemoved(Event):
+    """A node is none any more: its credential is dead. `data` has who removed it, and how many jobs went back."""
+
+    type: ClassVar[str] = "node.removed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTokenCreated(Event):
+    """Workers may join with another token; `data` has its id, name and expiry."""
+
+    type: ClassVar[str] = "node.token_created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTokenRevoked(Event):
+    """Nobody joins with a token any more; `data` has its id."""
+
+    type: ClassVar[str] = "node.token_revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserCreated(Event):
     """There is a new account; `data` has its name and role, and in `by` who made it."""
 
@@ -257,6 +292,7 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     for cls in (
         JobCreated, JobStarted, JobProgress, JobQueued, JobChanged, JobWaiting, JobCompleted, JobFailed,
         JobCancelled, JobRemoved, CacheHit, CacheEvicted, NodeOnline, NodeOffline, NodeDiskLow,
+        NodeJoined, NodeChanged, NodeRemoved, NodeTokenCreated, NodeTokenRevoked,
         UserCreated, UserChanged, UserDisabled, UserEnabled, UserRemoved, LoggedIn, LoginFailed, LoggedOut, KeyCreated,
         KeyRotated, KeyRevoked, InvitationCreated, InvitationRevoked, AccessRevoked, SecretRotated,
     )

@@ -187,6 +187,7 @@ def test_what_only_looks_and_what_changes_something_is_told_apart() -> None:
         "Reload", "Shutdown", "Login", "Register", "Logout", "SetOwnPassword", "RevokeEverything", "CreateApiKey",
         "RotateApiKey", "RevokeApiKey", "AddUser", "SetUserPassword", "SetUserRole", "SetUserActive", "RemoveUser",
         "LinkUser", "SetUserLimits", "InviteUser", "RevokeInvitation", "EndSession", "RotateSecret",
+        "SetNode", "RemoveNode", "CreateNodeToken", "RevokeNodeToken",
     }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.keyed_adds import Answered, KeyedAdds
 from oddaemon.services.links import LinkService
+from oddaemon.services.nodes import Nodes
 from oddaemon.services.orders import OrderReader
 from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
@@ -54,6 +55,7 @@ from oddaemon.services.status import StatusService
 from oddaemon.services.views import AddOrder
 from oddaemon.testing.store_samples import a_job, a_link
 from tests.support.accounts import OWN_UID, PASSWORD, built_accounts
+from tests.support.control import FakePort
 from tests.support.core import HERE, SIMULATED, House
 from tests.support.links import linking
 
@@ -87,6 +89,7 @@ class Services:
     batches: Batches
     availability: AvailabilityService
     keyed_adds: KeyedAdds
+    nodes: Nodes
 
     @property
     def operator(self) -> Awaitable[Principal]:
@@ -356,6 +359,9 @@ CALLS: Mapping[str, Call] = {
     "accounts.revoke_everything of one": a(lambda s, who, it: s.revoke_everything(who, it.owner), Scope.ADMIN),
     "accounts.revoke_everything": a(lambda s, who, it: s.revoke_everything(who), None),
     "accounts.rotate_secret": a(lambda s, who, it: s.rotate_secret(who), None),
+    "nodes.create_token": Call(lambda s, who, it: s.nodes.create_token(who), None),
+    "nodes.list_tokens": Call(lambda s, who, it: s.nodes.list_tokens(who), None),
+    "nodes.revoke_token": Call(lambda s, who, it: in_vain(s.nodes.revoke_token(who, "0123456789ab")), None),
 }  # fmt: skip
 NEEDS_NOBODY = {
     # how callers come to be known, and their own end
@@ -368,13 +374,14 @@ NEEDS_NOBODY = {
     # the daemon's own
     "links.trim", "cache.evict", "settings.load", "settings.value",
     "settings.values", "settings.stored", "settings.on_change", "settings.refix", "quotas.load", "quotas.note",
-    "quotas.of", "status.nodes", "keyed_adds.trim",
+    "quotas.of", "status.nodes", "keyed_adds.trim", "nodes.trim",
+    "nodes.expects_workers",
 }  # fmt: skip
 KINDS: Mapping[str, type] = {
     "downloads": DownloadService, "jobs": JobFinder, "job_files": JobFiles, "reports": EngineReports, "prober": Prober,
     "links": LinkService, "cache": CacheService, "status": StatusService,
     "settings": RuntimeSettings, "accounts": Accounts, "quotas": Quotas, "batches": Batches,
-    "availability": AvailabilityService, "keyed_adds": KeyedAdds,
+    "availability": AvailabilityService, "keyed_adds": KeyedAdds, "nodes": Nodes,
 }  # fmt: skip
 INNER = {OrderReader, Discretion, EventFeed, RequestLimiter}
 """They take a caller, too: parts of what is in the table, and what the faces ask after they have checked the scope."""
@@ -447,7 +454,7 @@ async def services(folder: Path) -> AsyncIterator[Services]:
         availability=AvailabilityService(
             store=store, reader=inner.reader, hits=inner.hits, discretion=inner.discretion
         ),
-        keyed_adds=KeyedAdds(store, clock),
+        keyed_adds=KeyedAdds(store, clock), nodes=Nodes(store=store, clock=clock, port=FakePort()),
     )  # fmt: skip
     inner.board.nodes[HERE] = await home.agent.snapshot()
     try:
@@ -462,7 +469,10 @@ def rows(folder: Path, owner: UserId) -> dict[str, list[Any]]:
     who was seen when, is not.)"""
     mine = {"users": "id", "jobs": "user_id", "download_links": "user_id", "api_keys": "user_id", "sessions": "user_id"}
     mine |= {"served_bytes": "user_id", "keyed_adds": "user_id"}
-    everybodys = ("cache_entries", "entry_files", "replicas", "settings", "secrets", "invitations", "quarantine")
+    everybodys = (
+        "cache_entries", "entry_files", "replicas", "settings", "secrets", "invitations", "quarantine", "join_tokens",
+        "node_credentials",
+    )  # fmt: skip
     with contextlib.closing(sqlite3.connect(folder / "opendebrid.db")) as connection:
         found = {}
         for table in (*mine, *everybodys):

@@ -30,6 +30,7 @@ from oddaemon.domain.events import Event
 from oddaemon.domain.types import Bytes, ReplicaId, Seconds
 from oddaemon.eventbus.in_process import InProcessEventBus
 from oddaemon.services.cache import CacheService
+from oddaemon.services.nodes import Doorway, Nodes
 from oddaemon.services.quotas import Quotas
 from oddaemon.services.runtime_settings import RuntimeSettings
 from oddaemon.services.status import StatusService
@@ -40,6 +41,13 @@ from tests.support.links import linking
 
 KEPT = Seconds(3600)
 """For how long events are said to be kept."""
+
+
+class FakePort:
+    """Meets services.nodes.NodePort."""
+
+    async def open(self) -> Doorway:
+        return Doorway("home.example.org:9090", "ab" * 32)
 
 
 @dataclass(slots=True)
@@ -143,6 +151,7 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
             store=store, clock=clock, board=inner.board, reconciler=inner.reconciler, node=lambda _: home.agent,
             limits=lambda: home.limits, option_specs=lambda: specs, version=__version__, started_at=clock.now(),
         ),
+        nodes=Nodes(store=store, clock=clock, port=FakePort()),
         views=inner.views, store=store, bus=home.bus, clock=clock, log_book=log_book,
         reload=lambda: ([], []), events_kept=lambda: KEPT, shutdown=lambda: None, diagnose=diagnose,
         version=__version__,

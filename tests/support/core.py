@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from oddaemon.app.compose_core import Core, build_core
+from oddaemon.app.compose_nodes import Fleet, fleet_of
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.balancers.round_robin import RoundRobin
 from oddaemon.domain.admission import Limits
@@ -63,6 +64,7 @@ class House:
     store: SqlStore = field(init=False)
     core: Core = field(init=False)
     agent: NodeAgent = field(init=False)
+    fleet: Fleet = field(init=False)
     storage: LocalStorage = field(init=False)
     admin: Principal = field(init=False)
     revoked: list[LinkId] = field(default_factory=list)
@@ -83,8 +85,9 @@ class House:
         self.storage = LocalStorage(downloads)
         self.storage.prepare(known=False)
         self.agent = NodeAgent(id=HERE, display_name="here", engines={SIMULATED: engine}, storage=self.storage)
+        self.fleet = fleet_of(self.agent)
         self.core = build_core(
-            store=self.store, bus=bus, clock=clock, nodes={HERE: self.agent}, local=HERE, balancer=RoundRobin(),
+            store=self.store, bus=bus, clock=clock, nodes=self.fleet.clients, local=HERE, balancer=RoundRobin(),
             limits=lambda: self.limits, option_specs=lambda: {SIMULATED: engine.capabilities.options},
             secret_options=frozenset(), revoke=self._revoke, tells_of_others=lambda: self.tells_of_others,
         )  # fmt: skip

@@ -20,6 +20,7 @@ from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.job_views import JobViews
 from oddaemon.services.links import LinkService
+from oddaemon.services.nodes import Nodes
 from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
 from oddaemon.services.runtime_settings import RuntimeSettings
@@ -52,6 +53,7 @@ class ControlParts:
     prober: Prober
     batches: Batches
     links: LinkService
+    nodes: Nodes
     cache: CacheService
     settings: RuntimeSettings
     status: StatusService

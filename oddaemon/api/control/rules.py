@@ -58,7 +58,7 @@ RULES: Mapping[str, Rule] = {
             "PinCache", "RemoveCache", "CleanupCache", "ListSettings", "SetSettings", "UnsetSettings", "Reload",
             "Shutdown", "Diagnose", "ListUsers", "AddUser", "SetUserPassword", "SetUserRole", "SetUserActive",
             "RemoveUser", "LinkUser", "SetUserLimits", "InviteUser", "ListInvitations", "RevokeInvitation",
-            "RotateSecret",
+            "RotateSecret", "SetNode", "RemoveNode", "CreateNodeToken", "ListNodeTokens", "RevokeNodeToken",
         ),
         ADMIN,
     ),

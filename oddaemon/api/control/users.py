@@ -8,6 +8,7 @@ from datetime import timedelta
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.control.calls import caller
+from oddaemon.api.control.nodes import NodeCalls
 from oddaemon.api.control.parts import ControlParts
 from oddaemon.api.unix_users import names_of, uid_of
 from oddaemon.domain.errors import InvalidArgument
@@ -22,9 +23,7 @@ DAY = Seconds(86_400)
 """How long an invitation lives, unless it is said."""
 
 
-class UserCalls(pb.AdminServiceBase):
-    def __init__(self, parts: ControlParts) -> None:
-        self._parts = parts
+class UserCalls(NodeCalls):
 
     async def list_users(self, message: pb.ListUsersRequest) -> pb.ListUsersResponse:
         return pb.ListUsersResponse(users=await user_messages(self._parts, await self._parts.accounts.users(caller())))

@@ -92,7 +92,8 @@ class NodeListener:
     """A context: within it workers are served. `changed` is told when a node's connection came or went."""
 
     registry: NodeRegistry
-    context: ssl.SSLContext
+    context: ssl.SSLContext | None
+    """Set before `serve`."""
     judges: Judges = field(default_factory=Judges)
     desk: FileDesk | None = None
     changed: Callable[[NodeId, bool], None] = lambda node_id, connected: None
@@ -175,6 +176,7 @@ class NodeListener:
 
     async def _secure(self, plain: asyncio.Transport, door: _Door) -> None:
         loop = asyncio.get_running_loop()
+        assert self.context is not None
         late = loop.call_later(self.greeting_seconds, self._late, plain)
         try:
             transport = await loop.start_tls(

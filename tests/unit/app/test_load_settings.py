@@ -137,9 +137,13 @@ def test_every_key_can_be_set_by_its_variable() -> None:
             "auth.admin_username": "maya", "node.id": "nas", "control.socket_mode": "0660",
             "node.file_endpoint": "https://files.example.org", "storage.provider": "local",
             "scheduler.adapter": "round-robin", "server.trusted_proxies": "10.0.0.0/8,::1",
-            "server.cors_origins": "https://a.example,*",
+            "server.cors_origins": "https://a.example,*", "nodes.address": "nas.example.org:9090",
         }  # fmt: skip
-        pair = {"server.tls_cert": "OD_SERVER_TLS_KEY", "server.tls_key": "OD_SERVER_TLS_CERT"}
+        pair = {
+            f"{section}.tls_{one}": f"OD_{section.upper()}_TLS_{other.upper()}"
+            for section in ("server", "nodes")
+            for one, other in (("cert", "key"), ("key", "cert"))
+        }
         beside = {pair[key.path]: "/tmp/y"} if key.path in pair else {}
         loaded = load(environ={key.variable: special.get(key.path, sample), **beside}, table=table())
         assert loaded.origin(key.path) is Origin.ENV, key.path

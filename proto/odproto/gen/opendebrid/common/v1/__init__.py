@@ -3,7 +3,19 @@
 # plugin: python-betterproto2
 # This file has been @generated
 
-__all__ = ("Engine", "EngineOption", "Error", "File", "Hold", "Job", "JobError", "JobState", "Node", "Reason")
+__all__ = (
+    "Engine",
+    "EngineOption",
+    "Error",
+    "File",
+    "Hold",
+    "Job",
+    "JobError",
+    "JobState",
+    "Node",
+    "NodeLimits",
+    "Reason",
+)
 
 import datetime
 from odproto.deferred import dataclass
@@ -95,9 +107,7 @@ class Engine(betterproto2.Message):
     message: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
 
     capabilities: "dict[str, bool]" = betterproto2.field(
-        7,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_BOOL),
+        7, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_BOOL)
     )
 
     schemes: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
@@ -276,9 +286,7 @@ class Job(betterproto2.Message):
     selection: "str" = betterproto2.field(33, betterproto2.TYPE_STRING)
 
     options: "dict[str, str]" = betterproto2.field(
-        34,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+        34, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
     """
     secrets masked
@@ -359,15 +367,55 @@ class Node(betterproto2.Message):
     heartbeat_age_s: "float | None" = betterproto2.field(13, betterproto2.TYPE_DOUBLE, optional=True)
 
     labels: "dict[str, str]" = betterproto2.field(
-        14,
-        betterproto2.TYPE_MAP,
-        map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING),
+        14, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
     )
 
     storage_missing: "bool" = betterproto2.field(15, betterproto2.TYPE_BOOL)
 
+    name: "str" = betterproto2.field(16, betterproto2.TYPE_STRING)
+    """
+    that people see
+    """
+
+    offline_since: "datetime.datetime | None" = betterproto2.field(
+        17, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    cpu_load: "float | None" = betterproto2.field(18, betterproto2.TYPE_DOUBLE, optional=True)
+    """
+    of the last minute, as a share of its cores
+    """
+
+    set_labels: "dict[str, str]" = betterproto2.field(
+        19, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+    """
+    those of labels that an admin set
+    """
+
+    limits: "NodeLimits | None" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, optional=True)
+
 
 default_message_pool.register_message("opendebrid.common.v1", "Node", Node)
+
+
+@dataclass(eq=False, repr=False)
+class NodeLimits(betterproto2.Message):
+    """
+    What an admin set for one node; what is absent is as for every node.
+    """
+
+    running: "int | None" = betterproto2.field(1, betterproto2.TYPE_UINT32, optional=True)
+    """
+    downloads at once; 0: no limit
+    """
+
+    min_disk_free: "int | None" = betterproto2.field(2, betterproto2.TYPE_UINT64, optional=True)
+
+    weight: "float | None" = betterproto2.field(3, betterproto2.TYPE_DOUBLE, optional=True)
+
+
+default_message_pool.register_message("opendebrid.common.v1", "NodeLimits", NodeLimits)
 
 
 @dataclass(eq=False, repr=False)

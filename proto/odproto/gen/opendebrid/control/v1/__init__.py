@@ -29,6 +29,8 @@ __all__ = (
     "CreateApiKeyRequest",
     "CreateLinksRequest",
     "CreateLinksResponse",
+    "CreateNodeTokenRequest",
+    "CreateNodeTokenResponse",
     "DiagnoseRequest",
     "DiagnoseResponse",
     "EndSessionRequest",
@@ -68,6 +70,8 @@ __all__ = (
     "ListJobsResponse",
     "ListLinksRequest",
     "ListLinksResponse",
+    "ListNodeTokensRequest",
+    "ListNodeTokensResponse",
     "ListSessionsRequest",
     "ListSessionsResponse",
     "ListSettingsRequest",
@@ -80,6 +84,8 @@ __all__ = (
     "LogoutResponse",
     "LogsRequest",
     "LogsResponse",
+    "NodeResponse",
+    "NodeToken",
     "PauseJobsRequest",
     "Peer",
     "PinCacheRequest",
@@ -91,6 +97,8 @@ __all__ = (
     "ReloadResponse",
     "RemoveCacheRequest",
     "RemoveJobsRequest",
+    "RemoveNodeRequest",
+    "RemoveNodeResponse",
     "RemoveUserRequest",
     "ResumeJobsRequest",
     "RetryJobsRequest",
@@ -101,12 +109,15 @@ __all__ = (
     "RevokeInvitationResponse",
     "RevokeLinksRequest",
     "RevokeLinksResponse",
+    "RevokeNodeTokenRequest",
+    "RevokeNodeTokenResponse",
     "RotateApiKeyRequest",
     "RotateSecretRequest",
     "RotateSecretResponse",
     "SelectFilesRequest",
     "Session",
     "SetJobsRequest",
+    "SetNodeRequest",
     "SetOwnPasswordRequest",
     "SetOwnPasswordResponse",
     "SetSettingsRequest",
@@ -546,6 +557,42 @@ class CreateLinksResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "CreateLinksResponse", CreateLinksResponse)
+
+
+@dataclass(eq=False, repr=False)
+class CreateNodeTokenRequest(betterproto2.Message):
+    ttl_s: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+    """
+    0: a day
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    of the one node that it is for
+    """
+
+    reusable: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "CreateNodeTokenRequest", CreateNodeTokenRequest)
+
+
+@dataclass(eq=False, repr=False)
+class CreateNodeTokenResponse(betterproto2.Message):
+    token: "NodeToken | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+    word: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    told this once
+    """
+
+    command: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    to paste on the worker
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "CreateNodeTokenResponse", CreateNodeTokenResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -1204,6 +1251,22 @@ default_message_pool.register_message("opendebrid.control.v1", "ListLinksRespons
 
 
 @dataclass(eq=False, repr=False)
+class ListNodeTokensRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.control.v1", "ListNodeTokensRequest", ListNodeTokensRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListNodeTokensResponse(betterproto2.Message):
+    tokens: "list[NodeToken]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "ListNodeTokensResponse", ListNodeTokensResponse)
+
+
+@dataclass(eq=False, repr=False)
 class ListSessionsRequest(betterproto2.Message):
     user: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -1350,6 +1413,50 @@ class LogsResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "LogsResponse", LogsResponse)
+
+
+@dataclass(eq=False, repr=False)
+class NodeResponse(betterproto2.Message):
+    node: "__common__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "NodeResponse", NodeResponse)
+
+
+@dataclass(eq=False, repr=False)
+class NodeToken(betterproto2.Message):
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    reusable: "bool" = betterproto2.field(3, betterproto2.TYPE_BOOL)
+
+    state: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    good, used, expired
+    """
+
+    created_by: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+
+    created_at: "datetime.datetime | None" = betterproto2.field(
+        6, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    expires_at: "datetime.datetime | None" = betterproto2.field(
+        7, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+
+    used_at: "datetime.datetime | None" = betterproto2.field(
+        8, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    last
+    """
+
+    uses: "int" = betterproto2.field(9, betterproto2.TYPE_UINT32)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "NodeToken", NodeToken)
 
 
 @dataclass(eq=False, repr=False)
@@ -1521,6 +1628,27 @@ default_message_pool.register_message("opendebrid.control.v1", "RemoveJobsReques
 
 
 @dataclass(eq=False, repr=False)
+class RemoveNodeRequest(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "RemoveNodeRequest", RemoveNodeRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RemoveNodeResponse(betterproto2.Message):
+    removed: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    requeued: "list[int]" = betterproto2.field(2, betterproto2.TYPE_UINT64, repeated=True)
+    """
+    jobs that went back to the queue
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "RemoveNodeResponse", RemoveNodeResponse)
+
+
+@dataclass(eq=False, repr=False)
 class RemoveUserRequest(betterproto2.Message):
     name: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
 
@@ -1648,6 +1776,22 @@ default_message_pool.register_message("opendebrid.control.v1", "RevokeLinksRespo
 
 
 @dataclass(eq=False, repr=False)
+class RevokeNodeTokenRequest(betterproto2.Message):
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "RevokeNodeTokenRequest", RevokeNodeTokenRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RevokeNodeTokenResponse(betterproto2.Message):
+    token: "NodeToken | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "RevokeNodeTokenResponse", RevokeNodeTokenResponse)
+
+
+@dataclass(eq=False, repr=False)
 class RotateApiKeyRequest(betterproto2.Message):
     key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
     """
@@ -1744,6 +1888,40 @@ class SetJobsRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "SetJobsRequest", SetJobsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class SetNodeRequest(betterproto2.Message):
+    """
+    nodes
+    """
+
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+    """
+    id or name
+    """
+
+    draining: "bool | None" = betterproto2.field(2, betterproto2.TYPE_BOOL, optional=True)
+
+    set_labels: "dict[str, str]" = betterproto2.field(
+        3, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+
+    unset_labels: "list[str]" = betterproto2.field(4, betterproto2.TYPE_STRING, repeated=True)
+
+    running: "int | None" = betterproto2.field(5, betterproto2.TYPE_UINT32, optional=True)
+
+    min_disk_free: "int | None" = betterproto2.field(6, betterproto2.TYPE_UINT64, optional=True)
+
+    weight: "float | None" = betterproto2.field(7, betterproto2.TYPE_DOUBLE, optional=True)
+
+    unset_limits: "list[str]" = betterproto2.field(8, betterproto2.TYPE_STRING, repeated=True)
+    """
+    running, min_disk_free, weight: as for every node again
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "SetNodeRequest", SetNodeRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -2821,6 +2999,99 @@ class AdminServiceStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def set_node(
+        self,
+        message: "SetNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "NodeResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/SetNode",
+            message,
+            NodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def remove_node(
+        self,
+        message: "RemoveNodeRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RemoveNodeResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/RemoveNode",
+            message,
+            RemoveNodeResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def create_node_token(
+        self,
+        message: "CreateNodeTokenRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "CreateNodeTokenResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/CreateNodeToken",
+            message,
+            CreateNodeTokenResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_node_tokens(
+        self,
+        message: "ListNodeTokensRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListNodeTokensResponse":
+
+        if message is None:
+            message = ListNodeTokensRequest()
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/ListNodeTokens",
+            message,
+            ListNodeTokensResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def revoke_node_token(
+        self,
+        message: "RevokeNodeTokenRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "RevokeNodeTokenResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/RevokeNodeToken",
+            message,
+            RevokeNodeTokenResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class ControlServiceStub(betterproto2_grpclib.ServiceStub):
     async def hello(
@@ -3604,6 +3875,26 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def set_node(self, message: "SetNodeRequest") -> "NodeResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def remove_node(self, message: "RemoveNodeRequest") -> "RemoveNodeResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def create_node_token(self, message: "CreateNodeTokenRequest") -> "CreateNodeTokenResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_node_tokens(self, message: "ListNodeTokensRequest") -> "ListNodeTokensResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def revoke_node_token(self, message: "RevokeNodeTokenRequest") -> "RevokeNodeTokenResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_remove_cache(self, stream: "grpclib.server.Stream[RemoveCacheRequest, CleanupResponse]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -3744,6 +4035,42 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
         response = await self.rotate_secret(request)
         await stream.send_message(response)
 
+    async def __rpc_set_node(self, stream: "grpclib.server.Stream[SetNodeRequest, NodeResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.set_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_remove_node(self, stream: "grpclib.server.Stream[RemoveNodeRequest, RemoveNodeResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.remove_node(request)
+        await stream.send_message(response)
+
+    async def __rpc_create_node_token(
+        self, stream: "grpclib.server.Stream[CreateNodeTokenRequest, CreateNodeTokenResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.create_node_token(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_node_tokens(
+        self, stream: "grpclib.server.Stream[ListNodeTokensRequest, ListNodeTokensResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_node_tokens(request)
+        await stream.send_message(response)
+
+    async def __rpc_revoke_node_token(
+        self, stream: "grpclib.server.Stream[RevokeNodeTokenRequest, RevokeNodeTokenResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.revoke_node_token(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/opendebrid.control.v1.AdminService/RemoveCache": grpclib.const.Handler(
@@ -3871,6 +4198,36 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 RotateSecretRequest,
                 RotateSecretResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/SetNode": grpclib.const.Handler(
+                self.__rpc_set_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SetNodeRequest,
+                NodeResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/RemoveNode": grpclib.const.Handler(
+                self.__rpc_remove_node,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RemoveNodeRequest,
+                RemoveNodeResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/CreateNodeToken": grpclib.const.Handler(
+                self.__rpc_create_node_token,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                CreateNodeTokenRequest,
+                CreateNodeTokenResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/ListNodeTokens": grpclib.const.Handler(
+                self.__rpc_list_node_tokens,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListNodeTokensRequest,
+                ListNodeTokensResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/RevokeNodeToken": grpclib.const.Handler(
+                self.__rpc_revoke_node_token,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RevokeNodeTokenRequest,
+                RevokeNodeTokenResponse,
             ),
         }
 

@@ -1,0 +1,69 @@
+"""Builds what a controller needs for other nodes than its own: who they are, where they come in, and how they are
+called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oddaemon.app.compose_core import Core
+from oddaemon.app.node_port import NodePort
+from oddaemon.app.settings import NodesSettings
+from oddaemon.domain.node import NodeSnapshot
+from oddaemon.domain.types import NodeId
+from oddaemon.ports.clock import Clock
+from oddaemon.ports.engine import FillStatus
+from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.store import Store
+from oddaemon.services.node_agent import NodeAgent
+from oddaemon.services.node_registry import StoredRegistry
+from oddaemon.services.nodes import Nodes
+from oddaemon.transports.grpc.announced import Judges
+from oddaemon.transports.grpc.listener import NodeListener
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Every node, as it is called: this process's own, and whoever joined, also while it is away."""
+
+    local: NodeId
+    clients: dict[NodeId, NodeClient] = field(default_factory=dict)
+
+    def client(self, node_id: NodeId | None) -> NodeClient:
+        """The controller's own for None. Raises KeyError."""
+        return self.clients[self.local if node_id is None else node_id]
+
+
+def fleet_of(agent: NodeAgent) -> Fleet:
+    return Fleet(agent.id, {agent.id: agent})
+
+
+async def build_nodes(
+    *, store: Store, clock: Clock, core: Core, fleet: Fleet, agent: NodeAgent, settings: Callable[[], NodesSettings],
+    data_dir: Path, stack: AsyncExitStack,
+) -> Nodes:  # fmt: skip
+    """With the port open if anybody is expected. Raises StartFailed."""
+
+    def reported(node_id: NodeId, statuses: Sequence[FillStatus]) -> None:
+        core.reconciler.news()
+
+    def joined(new: NodeSnapshot) -> None:
+        fleet.clients[new.id] = listener.client(new.id)
+        core.board.nodes.setdefault(new.id, new)
+
+    registry = StoredRegistry(
+        store=store, clock=clock, local=agent.id, every=lambda: settings().heartbeat_every,
+        heard=core.reconciler.watch.heard, joined=joined, reported=reported,
+    )  # fmt: skip
+    judges = Judges(options={name: engine.validate_options for name, engine in agent.engines.items()})
+    listener = await stack.enter_async_context(NodeListener(registry, None, judges))
+    for stored in await store.read(lambda tx: tx.nodes.all()):
+        if stored.id != agent.id and not stored.is_controller:
+            fleet.clients[stored.id] = listener.client(stored.id)
+    port = NodePort(settings(), data_dir, listener)
+    nodes = Nodes(store=store, clock=clock, port=port)
+    if await nodes.expects_workers():
+        await port.open_at_start()
+    return nodes
