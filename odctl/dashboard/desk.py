@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHANGES = frozenset(
-    {"add", "pause", "cancel", "retry", "remove", "priority", "tags", "select_files", "command"}
-)
-"""Actions that change something: not there when only looking was asked for."""
+    {
+        "add", "pause", "cancel", "retry", "remove", "priority", "tags", "select_files", "command",
+        "copy_link", "qr", "get", "play",
+    }
+)  # fmt: skip
+"""Actions that change something, or make links: not there when only looking was asked for."""
 
 
 class Dashboard(Protocol):

@@ -199,10 +199,12 @@ async def test_who_only_looks_changes_nothing(served: Desk) -> None:
     jobs = await three(served)
     async with dashboard(served.path, read_only=True) as (app, pilot):
         await until_state(app, pilot, lambda state: state.total == 3)
-        for key in "pxrdPt":
+        for key in "pxrdPtyQwo":
             await pilot.press(key)
         await pilot.pause()
         assert not isinstance(app.screen, Dialog)
+        assert not app._notifications
+        assert "Copy link" not in text(app)
     for job in jobs:
         found = await served.home.job(job)
         assert found is not None

@@ -10,6 +10,7 @@ import shutil
 import signal
 import wave
 from pathlib import Path
+from typing import Any
 
 import pytest
 from odproto.gen.opendebrid.control import v1 as pb
@@ -121,6 +122,32 @@ async def test_what_ends_odctl_ends_the_player_and_leaves_no_list_behind(
             os.kill(terminal.pid, number)
         assert await terminal.ended() == 130
     assert not list(tmp_path.glob("odctl-*.m3u"))
+
+
+async def test_a_list_that_kill_9_left_goes_when_the_next_one_is_made(
+    odctl: Shell, links: list[pb.Link], tmp_path: Path
+) -> None:
+    """It is in the session's folder; one that a player still has is left alone."""
+    own = tmp_path / "run"
+    own.mkdir(mode=0o700)
+    path = program(tmp_path / "bin", "mpv", 'echo $$ > "$HOME/player"; exec sleep 600 <&- >&- 2>&-')
+    child = await odctl.start("play", "2", PATH=path, XDG_RUNTIME_DIR=str(own))
+    try:
+        await until(lambda: (tmp_path / "player").exists() and (tmp_path / "player").read_text().strip())
+        player = int((tmp_path / "player").read_text())
+        (left,) = own.glob("odctl-*.m3u")
+        assert left.stat().st_mode & 0o777 == 0o600
+    finally:
+        child.kill()
+        await child.wait()
+    os.utime(left, (1, 1))
+    quick: dict[str, Any] = {"PATH": program(tmp_path / "other", "mpv", "exit 0"), "XDG_RUNTIME_DIR": str(own)}
+    assert (await odctl("play", "2", **quick)).code == 0
+    assert left.exists(), "a player reads it"
+    os.kill(player, signal.SIGKILL)
+    await until(lambda: not _of_process(Path(f"/proc/{player}/cmdline")), what="the player to end")
+    assert (await odctl("play", "2", **quick)).code == 0
+    assert not list(own.glob("odctl-*"))
 
 
 @pytest.mark.skipif(shutil.which("mpv") is None, reason="mpv is not installed")

@@ -8,12 +8,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from odctl.cli import playlists
 from odctl.cli.app import invocation
 from odctl.cli.browser import be_silent, open_urls
 from odctl.cli.context import Invocation
@@ -170,12 +170,10 @@ def play(
     found = [item for item in found if _playable(item)] or found
     if not found:
         raise OdctlError("no file is ready", code="NOT_READY", exit_code=ExitCode.REFUSED, hint="see: odctl files")
-    descriptor, path = tempfile.mkstemp(prefix="odctl-", suffix=".m3u")  # made with mode 0600
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(playlist(found))
+    held, path = playlists.make(playlist(found))
     command = [program, *_needed(program), *(arguments or []), path]
     if detach:
-        pid, name = _detached(command, path), os.path.basename(program)
+        pid, name = _detached(command, path, held), os.path.basename(program)
         if run.output.structured:
             run.output.value({"player": name, "pid": pid, "urls": [item.url for item in found]})
         else:
@@ -186,14 +184,14 @@ def play(
         signal.signal(number, signal.default_int_handler)
     try:
         # what the player says is no data of ours
-        code = subprocess.run(command, check=False, stdout=sys.stderr).returncode
+        code = subprocess.run(command, check=False, stdout=sys.stderr, pass_fds=(held,)).returncode
     finally:
         os.unlink(path)
     if code:
         raise OdctlError(f"{clean(os.path.basename(program))} ended with exit {code}", code="PLAYER_FAILED")
 
 
-def _detached(command: Sequence[str], playlist: str) -> int:
+def _detached(command: Sequence[str], playlist: str, held: int) -> int:
     """Starts a program that outlives us, and removes the playlist when it ends. Its number."""
     reading, writing = os.pipe()
     if os.fork():
@@ -207,7 +205,7 @@ def _detached(command: Sequence[str], playlist: str) -> int:
     try:
         os.setsid()
         be_silent()
-        with subprocess.Popen(command) as child:
+        with subprocess.Popen(command, pass_fds=(held,)) as child:
             os.write(writing, str(child.pid).encode())
             os.close(writing)
             child.wait()
