@@ -15,7 +15,7 @@ from oddaemon.api.rest.app import ROUTES
 from oddaemon.api.rest.envelope import HttpCode
 from oddaemon.api.rest.openapi import document
 from oddaemon.app.exit_codes import ExitCode
-from oddaemon.app.plugins import ENGINES, LOAD_BALANCERS, ON_BY_DEFAULT, SECTIONS, STORAGE, PluginTable
+from oddaemon.app.plugins import ENGINES, LOAD_BALANCERS, ON_BY_DEFAULT, SECTIONS, STORAGE, TRANSPORTS, PluginTable
 from oddaemon.app.setting_keys import REFUSED, Key, attribute_docs, core_keys, enabled_key, plugin_keys
 from oddaemon.app.settings import Settings
 from oddaemon.domain import errors as domain_errors
@@ -81,7 +81,7 @@ def plugin_sections(known: set[str]) -> Iterable[str]:
             if not plugin.settings_type.__module__.startswith("oddaemon."):
                 continue  # a plug-in that happens to be installed here
             own = {path: key for path, key in plugin_keys(section, plugin).items() if path not in known}
-            if group not in (STORAGE, LOAD_BALANCERS):
+            if group not in (STORAGE, LOAD_BALANCERS, TRANSPORTS):
                 switch = enabled_key(f"{section}.{name}.enabled")
                 own = {switch.path: switch, **{path: key for path, key in own.items() if path != switch.path}}
             if own:

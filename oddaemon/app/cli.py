@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from oddaemon.app.lifecycle import Compose
     from oddaemon.app.loaded import Loaded
 
+WORKER_GROUPS = ("opendebrid.engines", "opendebrid.storage", "opendebrid.transports")
+"""Of plug-ins that a worker uses: the others' sections are for its controller."""
+
 EPILOG = """\
 settings: defaults < stored (odctl settings) < config file < environment (OD_…, DATABASE_URL) < flags
 config file: --config, else $OD_CONFIG_PATH, else /etc/opendebrid/oddaemon.toml (root) or
@@ -119,14 +122,12 @@ def _controller(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    loaded = _load(options)
+    loaded = _load(options, groups=WORKER_GROUPS)
     if loaded is None:
         return ExitCode.CONFIG
-    return _fail(
-        ExitCode.USAGE,
-        "this release runs on one node: joining a controller comes with a later one",
-        "run `oddaemon` without a command for a controller with its own downloads",
-    )
+    from oddaemon.app.compose_worker import compose_worker
+
+    return _run(loaded, compose_worker)
 
 
 def _run(loaded: Loaded, compose: Compose) -> int:

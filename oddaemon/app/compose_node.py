@@ -12,12 +12,13 @@ from typing import Protocol
 from oddaemon.app.exit_codes import ExitCode, StartFailed
 from oddaemon.app.loaded import Loaded
 from oddaemon.app.paths import Paths
-from oddaemon.app.plugins import ENGINES, STORAGE, SUBSCRIBERS, Plugins
+from oddaemon.app.plugins import ENGINES, STORAGE, SUBSCRIBERS, TRANSPORTS, Plugins
 from oddaemon.domain.errors import OpenDebridError, StorageMissing
 from oddaemon.domain.types import EngineName, NodeId
 from oddaemon.fileserver.processes import StorageChoice
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import Engine, OptionSpec
+from oddaemon.ports.node_transport import NodeTransport
 from oddaemon.ports.plugin import Parts
 from oddaemon.ports.storage import StorageProvider
 from oddaemon.services.node_agent import NodeAgent
@@ -26,6 +27,7 @@ from oddaemon.supervision.supervisor import ProcessSupervisor
 log = logging.getLogger(__name__)
 
 STORAGE_STATE = "storage-{}"
+TRANSPORT_STATE = "transport-{}"
 BALANCER_STATE = "balancer"
 """One for all of them: which one is chosen may change while the daemon runs."""
 
@@ -61,6 +63,7 @@ def make_state_dirs(paths: Paths, plugins: Plugins) -> None:
     """Before anything is built: a private directory for every plug-in. Blocks on the disk."""
     names = [item.name for group in (ENGINES, SUBSCRIBERS) for item in plugins.of(group)]
     names += [STORAGE_STATE.format(item.name) for item in plugins.of(STORAGE)]
+    names += [TRANSPORT_STATE.format(item.name) for item in plugins.of(TRANSPORTS)]
     for name in (*names, BALANCER_STATE):
         paths.engine_state(name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -117,6 +120,24 @@ def _storage(
     )
     storage: StorageProvider = chosen.plugin.build(chosen.settings, parts)
     return storage, choice
+
+
+def build_transport(
+    loaded: Loaded, paths: Paths, plugins: Plugins, supervisor: ProcessSupervisor, clock: Clock
+) -> NodeTransport:
+    """In the directories of `make_state_dirs`. Raises StartFailed."""
+    name = loaded.settings.transport.adapter
+    chosen = plugins.get(TRANSPORTS, name)
+    if chosen is None:
+        raise StartFailed(
+            f"the transport {name!r} cannot be used: {plugins.broken.get((TRANSPORTS, name), 'it is not installed')}",
+            code=ExitCode.CONFIG,
+            hint="mend or install it, or choose another one with transport.adapter (OD_TRANSPORT_ADAPTER)",
+        )
+    built: NodeTransport = chosen.plugin.build(
+        chosen.settings, plugin_parts(paths, TRANSPORT_STATE.format(name), supervisor, clock)
+    )
+    return built
 
 
 class Sentinels(Protocol):

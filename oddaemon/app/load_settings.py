@@ -19,7 +19,16 @@ from pydantic import TypeAdapter, ValidationError
 from oddaemon.app.config_file import MAX_CONFIG, ConfigFile
 from oddaemon.app.given import BadSettings, Given, Mistake, Origin, mistakes_of, validated
 from oddaemon.app.loaded import Loaded
-from oddaemon.app.plugins import LOAD_BALANCERS, ON_BY_DEFAULT, SECTIONS, STORAGE, Configured, PluginBroken, PluginTable
+from oddaemon.app.plugins import (
+    LOAD_BALANCERS,
+    ON_BY_DEFAULT,
+    SECTIONS,
+    STORAGE,
+    TRANSPORTS,
+    Configured,
+    PluginBroken,
+    PluginTable,
+)
 from oddaemon.app.setting_keys import (
     ALIASES,
     PREFIX,
@@ -37,6 +46,7 @@ _NOT_SETTINGS = re.compile(r"OD_CONFIG_PATH|OD_TEST_\w+")
 _CHOOSERS: Mapping[str, tuple[str, str]] = {
     STORAGE: ("storage.provider", "local"),
     LOAD_BALANCERS: ("scheduler.adapter", "round-robin"),
+    TRANSPORTS: ("transport.adapter", "grpc"),
 }
 """Groups of which one plug-in is used: the key that names it, and its default."""
 

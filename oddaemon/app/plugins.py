@@ -19,12 +19,14 @@ ENGINES = "opendebrid.engines"
 STORAGE = "opendebrid.storage"
 LOAD_BALANCERS = "opendebrid.load_balancers"
 SUBSCRIBERS = "opendebrid.subscribers"
+TRANSPORTS = "opendebrid.transports"
 
 SECTIONS: Mapping[str, str] = {
     "engines": ENGINES,
     "subscribers": SUBSCRIBERS,
     "storage": STORAGE,
     "scheduler": LOAD_BALANCERS,
+    "transport": TRANSPORTS,
 }
 """Section of the settings → entry-point group of the plug-ins whose own sections lie below it."""
 

@@ -16,11 +16,13 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from oddaemon.app.limit_settings import LimitSettings
 from oddaemon.app.setting_fields import LIVE, AbsolutePath, Duration, Port, Section, TextList
+from oddaemon.domain.address import parse_address
 from oddaemon.domain.types import Seconds
 
 _NODE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _MODE = re.compile(r"0?[0-7]{3}")
 _HOST_NAME = re.compile(r"\*|(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
+DEFAULT_NODES_PORT = 9090
 _ORIGIN = re.compile(r"https?://[^/?#@\s]+")
 
 
@@ -381,10 +383,26 @@ class LoggingSettings(Section):
 class ControllerSettings(Section):
     """For `oddaemon worker` only: whom to join."""
 
-    grpc_endpoint: str = Field(default="", description="host:port of the controller.")
-    auth_token: SecretStr = Field(
-        default=SecretStr(""), description="The join token that the controller's operator made."
+    grpc_endpoint: str = Field(
+        default="", description="host:port of the controller. Once joined: where it is now, if it has moved."
     )
+    auth_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="The join token that the controller's operator made. Not needed any more once joined.",
+    )
+
+    @field_validator("grpc_endpoint")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        if value:
+            parse_address(value, DEFAULT_NODES_PORT)
+        return value
+
+
+class TransportSettings(Section):
+    """How a controller and its workers reach each other. An adapter's own settings are `[transport.<name>]`."""
+
+    adapter: str = Field(default="grpc", min_length=1, description="Name of the transport: the same on both.")
 
 
 class Settings(Section):
@@ -404,6 +422,7 @@ class Settings(Section):
     events: EventSettings = EventSettings()
     logging: LoggingSettings = LoggingSettings()
     controller: ControllerSettings = ControllerSettings()
+    transport: TransportSettings = TransportSettings()
 
     @model_validator(mode="after")
     def _apart(self) -> Settings:

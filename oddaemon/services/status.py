@@ -19,6 +19,7 @@ from oddaemon.ports.engine import OptionSpec
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.board import Board
+from oddaemon.services.notices import node_notices
 from oddaemon.services.reconciler import Reconciler
 from oddaemon.services.views import EngineView, NodeView, Notice, StatusView
 
@@ -98,17 +99,9 @@ class StatusService:
         )
 
     def _notices(self, node: NodeSnapshot) -> Sequence[Notice]:
-        found: list[Notice] = []
+        found = [*node_notices(node)]
         limits = self.limits()
-        if not node.disk.present:
-            found.append(
-                Notice(
-                    code="storage_missing",
-                    message=f"node {node.name}: the download disk is not mounted (no sentinel file)",
-                    hint="mount it; nothing is written, evicted or forgotten until then",
-                )
-            )
-        elif node.disk.free < limits.min_disk_free:
+        if node.disk.present and node.disk.free < limits.min_disk_free:
             found.append(
                 Notice(
                     code="disk_low",
@@ -126,15 +119,6 @@ class StatusService:
                     hint="odctl logs names them; they are never deleted by themselves",
                 )
             )
-        found += [
-            Notice(
-                code="engine_down",
-                message=f"node {node.name}: {health.name} is down: {health.message}",
-                hint="odctl doctor",
-            )
-            for health in node.engines
-            if not health.ok
-        ]
         return found
 
     async def node_named(self, who: Principal, text: str) -> NodeView:

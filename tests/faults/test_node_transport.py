@@ -33,14 +33,15 @@ from oddaemon.domain.node_proof import (
 from oddaemon.domain.types import Bytes, EngineName, NodeId, ReplicaId
 from oddaemon.ports.engine import FillState, FillStatus
 from oddaemon.ports.node_client import NodeStatuses
+from oddaemon.ports.node_transport import ControllerAddress, Told
 from oddaemon.rpc import connection as rpc_connection
 from oddaemon.rpc.connection import keepalive
-from oddaemon.services.announcing import announcement
+from oddaemon.services.announcing import Changes, announcement
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.storage.local import LocalStorage
 from oddaemon.transports.grpc import handshake
 from oddaemon.transports.grpc.client import QUICK
-from oddaemon.transports.grpc.dialer import ControllerAddress, join, registry_client, served_node
+from oddaemon.transports.grpc.dialer import join, registry_client, served_node
 from oddaemon.transports.grpc.secure import CALLS_PROTOCOL, REGISTRY_PROTOCOL
 from oddaemon.transports.grpc.worker import Worker
 from tests.support.nodes import WORKER, Controller, beat_of, controller
@@ -503,11 +504,11 @@ async def running(worker: Worker) -> AsyncIterator[None]:
 
 
 def a_worker(built: Controller, node: NodeAgent, address: ControllerAddress | None = None) -> Worker:
-    return Worker(
-        address or built.address(), built.identity(), node,
-        announce=lambda: announcement(node, instance="1", software=__version__), beat=lambda: beat_of(node),
-        clock=SystemClock(),
+    told = Told(
+        node=node, announce=lambda: announcement(node, instance="1", software=__version__),
+        beat=lambda: beat_of(node), changes=Changes(node), news=asyncio.Event(), clock=SystemClock(),
     )  # fmt: skip
+    return Worker(address or built.address(), built.identity(), told)
 
 
 def came(built: Controller, times: int) -> bool:
@@ -553,7 +554,7 @@ async def test_a_worker_that_is_refused_says_why(node: Still, monkeypatch: pytes
     async with controller() as built:
         right, address = built.identity(), built.address()
         refusals = [
-            (replace(right, credential=new_credential()), address, "credential"),
+            (replace(right, credential=new_credential()), address, "removed there"),
             (right, replace(address, fingerprint="0" * 64), "certificate"),
             (right, replace(address, port=1), "cannot be reached"),
         ]

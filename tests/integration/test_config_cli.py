@@ -164,12 +164,22 @@ def test_usage_errors_end_with_64(arguments: list[str], home: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_says_that_it_comes_later(home: Path) -> None:
-    environ = {"CONTROLLER_URL": "nas:9090", "CONTROLLER_TOKEN": "join-me-123"}
+@pytest.mark.parametrize(
+    ("environ", "code", "said"),
+    [
+        ({}, 78, "joined no controller yet, and CONTROLLER_URL and CONTROLLER_TOKEN are not set"),
+        ({"CONTROLLER_URL": "nas:9090"}, 78, "CONTROLLER_TOKEN is not set"),
+        ({"CONTROLLER_URL": "nas:9090", "CONTROLLER_TOKEN": "join-me-123"}, 78, "this is no join token"),
+        ({"CONTROLLER_URL": "nas:9090", "CONTROLLER_TOKEN": "od1.aa.join-me-123"}, 78, "3 of 4 parts"),
+    ],
+)
+def test_a_worker_says_what_it_lacks(environ: dict[str, str], code: int, said: str, home: Path) -> None:
     done = run("worker", home=home, environ=environ)
-    assert done.returncode == 64
-    assert "later" in done.stderr
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "odctl nodes token create" in done.stderr
     assert "join-me-123" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_second_daemon_is_refused_with_69(home: Path) -> None:

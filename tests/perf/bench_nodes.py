@@ -30,11 +30,11 @@ from oddaemon.domain.cache import EntryFile
 from oddaemon.domain.types import EngineName, NodeId, ReplicaId
 from oddaemon.ports.node_client import Dispatch, NodeClient
 from oddaemon.ports.node_registry import Heartbeat
+from oddaemon.ports.node_transport import ControllerAddress, Identity
 from oddaemon.rpc.connection import RequestHandler
 from oddaemon.services.announcing import announcement
 from oddaemon.testing.fakes import FakeRegistry
-from oddaemon.transports.grpc.dialer import ControllerAddress, registry_client, served_node
-from oddaemon.transports.grpc.node_service import Identity
+from oddaemon.transports.grpc.dialer import registry_client, served_node
 from tests.support.node_samples import sample, simulated_node
 from tests.support.nodes import WORKER, Controller, beat_of, controller
 

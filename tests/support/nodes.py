@@ -18,15 +18,14 @@ from oddaemon.engines.aria2.torrent_fill import refusal
 from oddaemon.ports.engine import Engine
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.node_registry import Heartbeat
+from oddaemon.ports.node_transport import ControllerAddress, Identity, Judges
 from oddaemon.services.announcing import announcement
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.storage.local import LocalStorage
 from oddaemon.testing.fakes import FakeRegistry
-from oddaemon.transports.grpc.announced import Judges
 from oddaemon.transports.grpc.client import GrpcNodeClient
-from oddaemon.transports.grpc.dialer import ControllerAddress, registry_client, served_node
+from oddaemon.transports.grpc.dialer import registry_client, served_node
 from oddaemon.transports.grpc.listener import KEEPALIVE, NodeListener
-from oddaemon.transports.grpc.node_service import Identity
 from oddaemon.transports.grpc.secure import controller_context, fingerprint_of_file
 from tests.support.wait import until
 

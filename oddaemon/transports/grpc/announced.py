@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from oddaemon.domain.errors import EngineUnavailable, NodeUnavailable, Unsupported
 from oddaemon.domain.option_reading import Reader, read_options
@@ -12,20 +11,12 @@ from oddaemon.domain.torrent import TorrentInfo
 from oddaemon.domain.types import EngineName
 from oddaemon.ports.engine import OptionSpec
 from oddaemon.ports.node_registry import AnnouncedEngine
+from oddaemon.ports.node_transport import Judges
 from oddaemon.transports.grpc.line import Line
 
 MAX_VALUE = 2000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TORRENTS = "magnet"
-
-
-@dataclass(frozen=True, slots=True)
-class Judges:
-    """This process's own engines, by name: they know more of their options than a list of them says. `torrents` are
-    asked with the version of the node's engine."""
-
-    options: Mapping[EngineName, Callable[[Mapping[str, str]], Mapping[str, str]]] = field(default_factory=dict)
-    torrents: Mapping[EngineName, Callable[[TorrentInfo, str], str | None]] = field(default_factory=dict)
 
 
 def judged_options(

@@ -19,8 +19,9 @@ from oddaemon.domain.torrent import MAX_FILES, TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
 from oddaemon.ports.node_client import Dispatch, NodeClient, NodeStatuses
+from oddaemon.ports.node_transport import Judges
 from oddaemon.ports.storage import StoredFile
-from oddaemon.transports.grpc.announced import Judges, judged_options, judged_torrent
+from oddaemon.transports.grpc.announced import judged_options, judged_torrent
 from oddaemon.transports.grpc.failures import failures
 from oddaemon.transports.grpc.line import Line
 from oddaemon.transports.grpc.node_service import VERIFIED_AT_ONCE

@@ -34,6 +34,7 @@ from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.node_files import FilesAtController, FilesNews, FilesThere, UsageReport
 from oddaemon.ports.node_registry import Announcement, Heartbeat, Joined
+from oddaemon.ports.node_transport import ControllerAddress, Identity
 from oddaemon.rpc.channel import GivenChannel
 from oddaemon.rpc.connection import Connection, keepalive
 from oddaemon.rpc.serving import BoundedServer
@@ -47,7 +48,7 @@ from oddaemon.transports.grpc.handshake import (
     checked_nonce,
     own_version,
 )
-from oddaemon.transports.grpc.node_service import OPEN_CALLS, Identity, NodeService
+from oddaemon.transports.grpc.node_service import OPEN_CALLS, NodeService
 from oddaemon.transports.grpc.secure import (
     CALLS_PROTOCOL,
     REGISTRY_PROTOCOL,
@@ -73,14 +74,6 @@ KEEPALIVE = keepalive(10.0, 10.0)
 MOST_SECONDS_BETWEEN_BEATS = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerAddress:
-    host: str
-    port: int
-    fingerprint: str
-    """SHA-256 of its certificate, in hex."""
-
-
 class _Pinned(asyncio.Protocol):
     """A connection until its certificate is known to be the right one: only then anything is sent."""
 
@@ -104,7 +97,7 @@ class _Pinned(asyncio.Protocol):
 
 async def _connected(address: ControllerAddress, protocol: str, connection: Connection) -> asyncio.Transport:
     """Raises Unauthenticated for another certificate, NodeUnavailable when nothing answers."""
-    where = f"{address.host}:{address.port}"
+    where = str(address)
     loop = asyncio.get_running_loop()
     context = await asyncio.to_thread(worker_context, protocol)
     door = _Pinned(address, protocol, connection)

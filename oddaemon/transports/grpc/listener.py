@@ -24,10 +24,10 @@ from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proo
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_files import FileDesk
 from oddaemon.ports.node_registry import Announcement, NodeRegistry
+from oddaemon.ports.node_transport import Judges
 from oddaemon.rpc.channel import GivenChannel
 from oddaemon.rpc.connection import Connection, keepalive
 from oddaemon.rpc.serving import BoundedServer
-from oddaemon.transports.grpc.announced import Judges
 from oddaemon.transports.grpc.client import GrpcNodeClient
 from oddaemon.transports.grpc.failures import failures, listen_for_errors
 from oddaemon.transports.grpc.guard import Guard

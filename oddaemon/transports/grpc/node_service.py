@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from odproto.gen.opendebrid.node import v1 as pb
 
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
-from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.node_transport import Identity
 from oddaemon.transports.grpc.handshake import (
     NOT_THE_CONTROLLER,
     check_proof,
@@ -31,16 +31,6 @@ FILES_AT_ONCE = 200
 """Rows of one part of an answer: while one is put into bytes, nothing else runs."""
 REPLICAS_AT_ONCE = 5000
 VERIFIED_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who a node is. The credential is told to nobody."""
-
-    node_id: NodeId
-    credential: bytes = field(repr=False)
-    instance: str
-    """Of this run of the program."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from oddaemon.app.plugins import ENGINES, LOAD_BALANCERS, STORAGE, SUBSCRIBERS, PluginTable
+from oddaemon.app.plugins import ENGINES, LOAD_BALANCERS, STORAGE, SUBSCRIBERS, TRANSPORTS, PluginTable
 from oddaemon.domain.types import Bytes, Seconds
 from oddaemon.ports.plugin import Plugin, Problem
 
@@ -75,5 +75,6 @@ def table() -> PluginTable:
             STORAGE: entries(STORAGE, {"local": "local"}),
             LOAD_BALANCERS: entries(LOAD_BALANCERS, {"round-robin": "round_robin"}),
             SUBSCRIBERS: entries(SUBSCRIBERS, {"audit_log": "audit"}),
+            TRANSPORTS: {"grpc": EntryPoint("grpc", "oddaemon.transports.grpc:PLUGIN", TRANSPORTS)},
         }
     )

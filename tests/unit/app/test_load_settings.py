@@ -8,8 +8,9 @@ import pytest
 from oddaemon.app.given import BadSettings, Origin
 from oddaemon.app.load_settings import load
 from oddaemon.app.loaded import Loaded, differences
-from oddaemon.app.plugins import ENGINES
+from oddaemon.app.plugins import ENGINES, STORAGE, TRANSPORTS
 from oddaemon.app.setting_keys import REFUSED, core_keys
+from oddaemon.domain.address import parse_address
 from oddaemon.domain.types import Seconds
 from tests.unit.app.support import FastSettings, table
 
@@ -138,6 +139,7 @@ def test_every_key_can_be_set_by_its_variable() -> None:
             "node.file_endpoint": "https://files.example.org", "storage.provider": "local",
             "scheduler.adapter": "round-robin", "server.trusted_proxies": "10.0.0.0/8,::1",
             "server.cors_origins": "https://a.example,*", "nodes.address": "nas.example.org:9090",
+            "controller.grpc_endpoint": "nas:9090", "transport.adapter": "grpc",
         }  # fmt: skip
         pair = {
             f"{section}.tls_{one}": f"OD_{section.upper()}_TLS_{other.upper()}"
@@ -253,7 +255,8 @@ def test_plugin_sections_are_read_into_the_plugins_own_settings(tmp_path: Path) 
 
 
 def test_only_configured_plugins_are_imported(tmp_path: Path) -> None:
-    assert {item.name for item in read(folder=tmp_path).plugins} == {"aria2", "local", "round-robin", "audit_log"}
+    names = {"aria2", "local", "round-robin", "audit_log", "grpc"}
+    assert {item.name for item in read(folder=tmp_path).plugins} == names
     off = read("[engines.aria2]\nenabled = false\nanything = 'goes'\n", folder=tmp_path)
     assert "aria2" not in {item.name for item in off.plugins}
     assert off.value("engines.aria2.enabled") is False
@@ -288,3 +291,33 @@ def test_only_a_near_name_is_suggested() -> None:
     with pytest.raises(BadSettings) as caught:
         load(environ={}, flags={"limits.nope": "1"})
     assert str(caught.value) == "--set limits.nope: unknown setting limits.nope"
+
+
+def test_a_worker_leaves_its_controllers_plugins_alone(tmp_path: Path) -> None:
+    """Neither imported nor judged: one config file is good for both."""
+    text = "[scheduler]\nadapter = 'most-free'\n[scheduler.most-free]\nnonsense = 1\n[subscribers.metrics]\nx = 2\n"
+    (tmp_path / "both.toml").write_text(text + "[engines.aria2]\nmax_concurrent = 3\n")
+    groups = {ENGINES, STORAGE, TRANSPORTS}
+    found = load(environ={}, config_file=tmp_path / "both.toml", groups=groups)
+    assert {item.group for item in found.plugins} == groups
+    assert found.value("engines.aria2.max_concurrent") == 3
+    assert {item.group for item in found.again().plugins} == groups
+
+
+@pytest.mark.parametrize(
+    "text", ["http://nas:9090", "nas:port", "nas:0", "nas:70000", "a b:9090", "u@nas", "[::1", ":9090"]
+)
+def test_what_is_no_address_of_a_controller_is_refused(text: str) -> None:
+    with pytest.raises(BadSettings, match=r"CONTROLLER_URL: .* is no address: give host:port"):
+        load(environ={"CONTROLLER_URL": text}, table=table())
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("nas", ("nas", 9090)), ("nas:1", ("nas", 1)), ("10.0.0.1:9091", ("10.0.0.1", 9091)),
+        ("[2001:db8::1]:9091", ("2001:db8::1", 9091)), ("[::1]", ("::1", 9090)),
+    ],
+)  # fmt: skip
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text, 9090) == address
