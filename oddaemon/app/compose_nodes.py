@@ -16,12 +16,11 @@ from oddaemon.domain.types import NodeId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.node_transport import Judges, NodeTransport
 from oddaemon.ports.store import Store
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.node_registry import StoredRegistry
 from oddaemon.services.nodes import Nodes
-from oddaemon.transports.grpc.announced import Judges
-from oddaemon.transports.grpc.listener import NodeListener
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ def fleet_of(agent: NodeAgent) -> Fleet:
 
 async def build_nodes(
     *, store: Store, clock: Clock, core: Core, fleet: Fleet, agent: NodeAgent, settings: Callable[[], NodesSettings],
-    data_dir: Path, stack: AsyncExitStack,
+    data_dir: Path, transport: NodeTransport, stack: AsyncExitStack,
 ) -> Nodes:  # fmt: skip
     """With the port open if anybody is expected. Raises StartFailed."""
 
@@ -50,7 +49,7 @@ async def build_nodes(
         core.reconciler.news()
 
     def joined(new: NodeSnapshot) -> None:
-        fleet.clients[new.id] = listener.client(new.id)
+        fleet.clients[new.id] = door.client(new.id)
         core.board.nodes.setdefault(new.id, new)
 
     registry = StoredRegistry(
@@ -58,11 +57,11 @@ async def build_nodes(
         heard=core.reconciler.watch.heard, joined=joined, reported=reported,
     )  # fmt: skip
     judges = Judges(options={name: engine.validate_options for name, engine in agent.engines.items()})
-    listener = await stack.enter_async_context(NodeListener(registry, None, judges))
+    door = await stack.enter_async_context(transport.door(registry, judges=judges))
     for stored in await store.read(lambda tx: tx.nodes.all()):
         if stored.id != agent.id and not stored.is_controller:
-            fleet.clients[stored.id] = listener.client(stored.id)
-    port = NodePort(settings(), data_dir, listener)
+            fleet.clients[stored.id] = door.client(stored.id)
+    port = NodePort(settings(), data_dir, transport, door)
     nodes = Nodes(store=store, clock=clock, port=port)
     if await nodes.expects_workers():
         await port.open_at_start()

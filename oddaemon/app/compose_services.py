@@ -14,7 +14,7 @@ from oddaemon.app.compose_accounts import Allowances, build_accounts
 from oddaemon.app.compose_base import Base
 from oddaemon.app.compose_core import Core, build_core
 from oddaemon.app.compose_files import Files
-from oddaemon.app.compose_node import BALANCER_STATE, Node, plugin_parts
+from oddaemon.app.compose_node import BALANCER_STATE, Node, build_transport, plugin_parts
 from oddaemon.app.compose_nodes import Fleet, build_nodes, fleet_of
 from oddaemon.app.current_settings import liveness_of
 from oddaemon.app.plugins import Plugins
@@ -73,7 +73,9 @@ async def build_services(
         ),
         nodes=await build_nodes(
             store=base.store, clock=base.clock, core=core, fleet=fleet, agent=node.agent,
-            settings=lambda: base.current.settings.nodes, data_dir=base.paths.data_dir, stack=stack,
+            settings=lambda: base.current.settings.nodes, data_dir=base.paths.data_dir,
+            transport=build_transport(base.current.started, base.paths, plugins, node.supervisor, base.clock),
+            stack=stack,
         ),
     )  # fmt: skip
 

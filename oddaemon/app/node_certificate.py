@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from oddaemon.app.exit_codes import ExitCode, StartFailed
 from oddaemon.app.settings import NodesSettings
-from oddaemon.transports.grpc.secure import controller_context, fingerprint_of_file
+from oddaemon.ports.node_transport import NodeTransport
 
 NAME = "nodes.pem"
 YEARS = 10
@@ -34,13 +34,13 @@ class NodeCertificate:
     fingerprint: str
 
 
-def node_certificate(settings: NodesSettings, data_dir: Path) -> NodeCertificate:
+def node_certificate(settings: NodesSettings, data_dir: Path, transport: NodeTransport) -> NodeCertificate:
     """Raises StartFailed. Blocks: call it in a thread."""
     cert, key = settings.tls_cert, settings.tls_key
     if not cert:
         cert = key = str(_made(data_dir / NAME))
     try:
-        return NodeCertificate(controller_context(cert, key), fingerprint_of_file(cert))
+        return NodeCertificate(transport.context(cert, key), transport.fingerprint(cert))
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         raise StartFailed(

@@ -14,8 +14,8 @@ from oddaemon.app.listeners import listen
 from oddaemon.app.node_certificate import node_certificate
 from oddaemon.app.settings import NodesSettings
 from oddaemon.domain.errors import Unavailable
+from oddaemon.ports.node_transport import NodeDoor, NodeTransport
 from oddaemon.services.nodes import Doorway
-from oddaemon.transports.grpc.listener import NodeListener
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +26,15 @@ class NodePort:
 
     settings: NodesSettings
     data_dir: Path
-    listener: NodeListener
-    _door: Doorway | None = None
+    transport: NodeTransport
+    door: NodeDoor
+    _way: Doorway | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def address(self) -> str:
         """Empty while it is closed."""
-        return "" if self._door is None else self._door.address
+        return "" if self._way is None else self._way.address
 
     async def open(self) -> Doorway:
         try:
@@ -44,16 +45,16 @@ class NodePort:
     async def open_at_start(self) -> Doorway:
         """Raises StartFailed."""
         async with self._opening:
-            if self._door is None:
-                self._door = await self._opened()
-            return self._door
+            if self._way is None:
+                self._way = await self._opened()
+            return self._way
 
     async def _opened(self) -> Doorway:
-        certificate = await asyncio.to_thread(node_certificate, self.settings, self.data_dir)
+        certificate = await asyncio.to_thread(node_certificate, self.settings, self.data_dir, self.transport)
         listening = await asyncio.to_thread(_listen, self.settings)
         with listening:
-            self.listener.context = certificate.context
-            await self.listener.serve(listening)
+            self.door.context = certificate.context
+            await self.door.serve(listening)
             port = listening.getsockname()[1]
         door = Doorway(told_address(self.settings, port), certificate.fingerprint)
         log.info("listening for workers", extra={"action": "node_port_open", "port": port, "address": door.address})

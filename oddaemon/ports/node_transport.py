@@ -96,8 +96,15 @@ class NodeLink(Protocol):
         seldom."""
 
 
+def ignored(node_id: NodeId, connected: bool) -> None:
+    """Nobody wants to know."""
+
+
 class NodeDoor(Protocol):
     """The controller's end: accepts workers and holds the newest connection of each. Its context ends them all."""
+
+    context: ssl.SSLContext | None
+    """What it shows who comes, see NodeTransport.context. Set it before `serve`."""
 
     async def __aenter__(self) -> NodeDoor: ...
 
@@ -132,11 +139,15 @@ class NodeTransport(Protocol):
         """The worker's half. `another`: who else to be when the controller does not know that identity any more."""
 
     def door(
-        self, registry: NodeRegistry, context: ssl.SSLContext, *, judges: Judges,
-        desk: FileDesk | None, changed: Callable[[NodeId, bool], None],
+        self, registry: NodeRegistry, *, judges: Judges, desk: FileDesk | None = None,
+        changed: Callable[[NodeId, bool], None] = ignored,
     ) -> NodeDoor:  # fmt: skip
         """The controller's half. `desk`: for the nodes' file servers. `changed` is told when a node's connection came
         or went."""
 
     def context(self, cert: str, key: str) -> ssl.SSLContext:
         """What the controller's half shows. Reads both PEM files: blocks. Raises OSError, ssl.SSLError."""
+
+    def fingerprint(self, cert: str) -> str:
+        """By which workers know it: SHA-256 of the first certificate in a PEM file, in hex. Blocks. Raises OSError,
+        ValueError."""

@@ -17,11 +17,12 @@ from oddaemon.domain.join_token import PastedToken, parse_token
 from oddaemon.domain.node_proof import JoinToken
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_registry import Joined
+from oddaemon.ports.node_transport import ControllerAddress, Identity
 from oddaemon.services.announcing import announcement
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.nodes import NewToken, Nodes
-from oddaemon.transports.grpc.dialer import ControllerAddress, join, registry_client, served_node
-from oddaemon.transports.grpc.node_service import Identity
+from oddaemon.transports.grpc.dialer import join, registry_client, served_node
+from oddaemon.transports.grpc.plugin import GrpcSettings, GrpcTransport
 from tests.support.core import House
 from tests.support.wait import until
 
@@ -63,7 +64,7 @@ async def open_yard(home: House, settings: NodesSettings | None = None) -> Yard:
     stack, chosen = AsyncExitStack(), settings or NodesSettings(host="127.0.0.1", port=0)
     nodes = await build_nodes(
         store=home.store, clock=home.core.hits.clock, core=home.core, fleet=home.fleet, agent=home.agent,
-        settings=lambda: chosen, data_dir=home.folder, stack=stack,
+        settings=lambda: chosen, data_dir=home.folder, transport=GrpcTransport(GrpcSettings()), stack=stack,
     )  # fmt: skip
     return Yard(home, nodes, stack)
 

@@ -23,8 +23,9 @@ from oddaemon.fileserver.processes import FileServer, FileServerOptions
 from oddaemon.fileserver.relay import Relay
 from oddaemon.ports.node_files import FilesThere
 from oddaemon.ports.node_registry import Announcement, Heartbeat
+from oddaemon.ports.node_transport import Told
 from oddaemon.ports.store import Transaction
-from oddaemon.services.announcing import announcement
+from oddaemon.services.announcing import Changes, announcement
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.relayed import RelayedLinks
 from oddaemon.services.remote_files import RemoteFiles
@@ -102,10 +103,11 @@ class Estate:
         async def beat() -> Heartbeat:
             return await beat_of(agent)
 
-        keeper = Worker(
-            self.controller.address(port=self.line.port), identity, agent, announce, beat, SystemClock(),
-            files=self.attic.files,
+        told = Told(
+            node=agent, announce=announce, beat=beat, changes=Changes(agent), news=asyncio.Event(),
+            clock=SystemClock(), files=self.attic.files,
         )  # fmt: skip
+        keeper = Worker(self.controller.address(port=self.line.port), identity, told)
         self.worker = asyncio.create_task(keeper.run(), name="worker")
 
     async def offline(self) -> None:

@@ -19,6 +19,7 @@ from oddaemon.ports.node_transport import (
     NodeLink,
     NodeTransport,
     Told,
+    ignored,
 )
 from oddaemon.ports.plugin import Parts, Plugin, Problem
 
@@ -51,19 +52,24 @@ class GrpcTransport(NodeTransport):
         return Worker(address, identity, told, another, keepalive(every, every))
 
     def door(
-        self, registry: NodeRegistry, context: ssl.SSLContext, *, judges: Judges,
-        desk: FileDesk | None, changed: Callable[[NodeId, bool], None],
+        self, registry: NodeRegistry, *, judges: Judges, desk: FileDesk | None = None,
+        changed: Callable[[NodeId, bool], None] = ignored,
     ) -> NodeDoor:  # fmt: skip
         from oddaemon.rpc.connection import keepalive
         from oddaemon.transports.grpc.listener import NodeListener
 
         every = self.settings.keepalive
-        return NodeListener(registry, context, judges, desk, changed, keepalive(every, every))
+        return NodeListener(registry, None, judges, desk, changed, keepalive(every, every))
 
     def context(self, cert: str, key: str) -> ssl.SSLContext:
         from oddaemon.transports.grpc.secure import controller_context
 
         return controller_context(cert, key)
+
+    def fingerprint(self, cert: str) -> str:
+        from oddaemon.transports.grpc.secure import fingerprint_of_file
+
+        return fingerprint_of_file(cert)
 
 
 def check(settings: GrpcSettings) -> Sequence[Problem]:
