@@ -12,15 +12,13 @@ from odctl import text as words
 from odctl.client.errors import UsageError
 from odctl.client.models import Detail, Job, Outcome, Selection
 from odctl.dashboard import messages as m
-from odctl.dashboard.desk import Dashboard
+from odctl.dashboard.desk import TOLD, Dashboard
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
 
 MARK_LIMIT = 5000
 """Jobs that are marked at most by one key."""
-TOLD = 5
-"""Failures of a batch that are told one by one."""
 
 BINDINGS = (
     Binding("p", "pause", "Pause", id="jobs.pause"),

@@ -7,9 +7,8 @@ import gc
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.structs import replace
 from textual import events
@@ -30,29 +29,24 @@ from odctl.dashboard.banner import SLOW_SECONDS, Banner
 from odctl.dashboard.blank import Blank
 from odctl.dashboard.compositor import QuickScreen
 from odctl.dashboard.desk import CHANGES
+from odctl.dashboard.doing import Doing
 from odctl.dashboard.feed import Feed, Wanted, Work
 from odctl.dashboard.first import first_wanted
 from odctl.dashboard.glyphs import ASCII, Glyphs
 from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.options import Options
-from odctl.dashboard.pace import Paced
 from odctl.dashboard.panes.base import Pane
 from odctl.dashboard.panes.jobs import JobsPane
 from odctl.dashboard.returning import changes, said
 from odctl.dashboard.screens import SCREENS
 from odctl.dashboard.state import Phase, State, reduce
 from odctl.dashboard.top_bar import TopBar
-from odctl.text import clean
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
     from odctl.dashboard.history import History
 
-T = TypeVar("T")
-
-TYPED_INTO = frozenset({"Input", "TextArea"})
-"""Textual's, by name: none is imported before it is needed."""
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
 
@@ -62,7 +56,7 @@ class Panes(Blank, ContentSwitcher):
     """The screens, of which one is shown."""
 
 
-class DashboardApp(Paced):
+class DashboardApp(Doing):
     """`connect` makes a client for a connection, without connecting."""
 
     CSS_PATH = "dashboard.tcss"
@@ -325,51 +319,6 @@ class DashboardApp(Paced):
                 prefs.update(self.options.preferences, changes)
             except OSError as error:
                 self.say(f"this is not kept: {error.strerror or error}", severity="warning")
-
-    # Doing
-
-    def carry_out(
-        self, what: str, work: Callable[[DaemonClient], Awaitable[T]], then: Callable[[T], None] | None = None,
-        *, opens: bool = False,
-    ) -> None:  # fmt: skip
-        """Does `work` beside everything else and gives its answer to `then`; says so when it fails. `opens`: `then`
-        opens a dialog, which has the keys that are typed meanwhile; it is not opened to whoever did something else."""
-        client = self.feed.client
-        if client is None:
-            self.complain(what, OdctlError("offline, nothing was changed", hint="again when the daemon is there"))
-            return
-
-        before, release = self.screen, self.hold_keys() if opens else None
-
-        async def run() -> None:
-            try:
-                answer = await work(client)
-                if opens and self._elsewhere(before):
-                    self.say(f"{what}: you went on meanwhile, nothing was done", severity="warning")
-                elif then is not None:
-                    then(answer)
-            except OdctlError as error:
-                self.complain(what, error)
-            finally:
-                if release is not None:
-                    release()
-
-        self.run_worker(run(), name=what, exit_on_error=False)
-
-    def _elsewhere(self, before: Screen[object]) -> bool:
-        """The person is in another dialog by now, or writes something."""
-        other = self.screen is not before and isinstance(self.screen, ModalScreen)
-        return other or any(kind.__name__ in TYPED_INTO for kind in type(self.focused).__mro__)
-
-    def complain(self, what: str, error: OdctlError) -> None:
-        hint = f" – {error.hint}" if error.hint else ""
-        self.tell(m.Failed(what=what, error=error, at=datetime.now(UTC)))
-        self.say(f"{what}: {error.message}{hint}", severity="error")
-
-    def say(self, text: str, severity: str = "information") -> None:
-        """A toast. Names from outside are only text in it; whoever puts them on a line of their own cleans them."""
-        shown = "\n".join(clean(line) for line in text.split("\n"))
-        self.notify(shown, severity=severity, markup=False)  # type: ignore[arg-type]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if (action in CHANGES and self.options.read_only) or not (self._room or action == "leave"):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TOLD = 5
+"""Failures of a batch that are told one by one."""
 CHANGES = frozenset(
     {
         "add", "pause", "cancel", "retry", "remove", "priority", "tags", "select_files", "command",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from odctl.client.daemon import DaemonClient
 from odctl.client.errors import UsageError
 from odctl.client.models import Failure, Outcome
 from odctl.dashboard.actions import summed, tag_changes
@@ -209,6 +212,31 @@ async def test_who_only_looks_changes_nothing(served: Desk) -> None:
         found = await served.home.job(job)
         assert found is not None
         assert found.hold is Hold.USER
+
+
+@pytest.mark.parametrize(("key", "call", "said"), [("p", "resume", "it may be done"), ("d", "remove", "esc does not")])
+async def test_an_answer_that_does_not_come_is_said_soon(
+    served: Desk, monkeypatch: pytest.MonkeyPatch, key: str, call: str, said: str
+) -> None:
+    answered, real = asyncio.Event(), getattr(DaemonClient, call)
+
+    async def late(client: DaemonClient, *arguments: Any, **options: Any) -> Any:
+        await answered.wait()
+        return await real(client, *arguments, **options)
+
+    monkeypatch.setattr(DaemonClient, call, late)
+    monkeypatch.setattr("odctl.dashboard.doing.PATIENCE_SECONDS", 0.1)
+    await three(served)
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.total == 3)
+        await pilot.press(key)
+        await toast(app, "still waiting for the daemon")
+        await toast(app, said)
+        answered.set()
+        if key == "p":
+            await toast(app, "resumed")
+        else:
+            await until(lambda: isinstance(app.screen, Dialog))
 
 
 async def test_without_a_daemon_keys_say_that_nothing_was_changed(served: Desk) -> None:

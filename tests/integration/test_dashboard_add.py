@@ -20,7 +20,7 @@ from odctl.dashboard.file_list import FileList
 from odctl.dashboard.probing import AT_ONCE, Line, Probes, lines_of
 from oddaemon.domain.job import Hold, JobState
 from tests.support.control import Desk, desk
-from tests.support.dashboard import dashboard, text, until_state
+from tests.support.dashboard import dashboard, text, until_said, until_state
 from tests.support.fake_control import FakeDaemon
 from tests.support.hostile import HOSTILE
 from tests.support.wait import until
@@ -78,6 +78,31 @@ async def test_f2_adds_and_what_failed_stays_with_its_reason(served: Desk) -> No
     for one in found:
         assert one.job is not None
         assert (set(one.job.tags), one.job.priority, one.job.hold) == ({"tv", "new"}, 10, Hold.USER)
+
+
+async def test_what_fails_after_the_dialog_was_left_is_told(served: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered, add = asyncio.Event(), DaemonClient.add
+
+    async def late(client: DaemonClient, *arguments: Any, **options: Any) -> Any:
+        await answered.wait()
+        return await add(client, *arguments, **options)
+
+    monkeypatch.setattr(DaemonClient, "add", late)
+    monkeypatch.setattr("odctl.dashboard.doing.PATIENCE_SECONDS", 0.1)
+    async with dashboard(served.path) as (app, pilot):
+        screen = await opened(app, pilot)
+        wrong = [f"nonsense-{number}" for number in range(7)]
+        written(screen, "\n".join([f"{URL}1", *wrong]))
+        await pilot.press("f2")
+        await until_said(app, "add: still waiting for the daemon")
+        await pilot.press("escape")
+        await until(lambda: not isinstance(app.screen, Add))
+        answered.set()
+        await until_said(app, "added 1 of 8")
+        await until_said(app, "add nonsense-0: ")
+        await until_said(app, "and 2 more were not added")
+        assert len(app.state.lists["failures"].items) == 7
+        await until_state(app, pilot, lambda state: state.total == 1)
 
 
 async def test_a_wrong_priority_adds_nothing(served: Desk) -> None:

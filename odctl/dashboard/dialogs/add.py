@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec.structs import replace
@@ -18,6 +19,8 @@ from textual.widgets import Checkbox, Input, Static, TextArea
 from odctl import text as words
 from odctl.client.errors import OdctlError
 from odctl.client.models import File, Job, Outcome
+from odctl.dashboard import messages as m
+from odctl.dashboard.desk import TOLD
 from odctl.dashboard.dialogs.base import Dialog
 from odctl.dashboard.file_list import FileList
 from odctl.dashboard.probing import Line, Probes, lines_of
@@ -276,7 +279,8 @@ class Add(Dialog[tuple[Job, ...]]):
                 self.errors[text] = OdctlError(told.message, code=told.code, hint=told.hint)
             elif outcome.job is not None:
                 self.added.append(outcome.job)
-        if not self.is_mounted:
+        if not self.is_running:
+            self._tell_of_the_rest(len(outcomes))
             return
         # what was written meanwhile stays, too
         accepted = {text for text, outcome in outcomes if outcome.job is not None}
@@ -288,6 +292,19 @@ class Add(Dialog[tuple[Job, ...]]):
             self.dashboard.say(f"added {len(accepted)}; what was not stays here", severity="warning")
         self.query_one(Sources).text = "\n".join(left) + "\n"
         self._look()
+
+    def _tell_of_the_rest(self, sent: int) -> None:
+        """The dialog was left before the answers came: nobody would hear of what they say."""
+        if self.added:
+            self.dashboard.say(f"added {len(self.added)} of {max(sent, len(self.added) + len(self.errors))}")
+        for at, (text, error) in enumerate(self.errors.items()):
+            if at < TOLD:
+                self.dashboard.complain(f"add {text[:60]}", error)
+            else:
+                self.dashboard.tell(m.Failed(what=f"add {text[:60]}", error=error, at=datetime.now(UTC)))
+        if len(self.errors) > TOLD:
+            more = len(self.errors) - TOLD
+            self.dashboard.say(f"and {more} more were not added: Activity lists them", severity="error")
 
     def action_leave(self) -> None:
         self.dismiss(tuple(self.added))
