@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from textual._compositor import Compositor, CompositorUpdate
+from textual._context import visible_screen_stack
 from textual.geometry import Region
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
@@ -52,6 +54,13 @@ class QuickCompositor(Compositor):
     def clear(self) -> None:
         super().clear()
         self._laid_out, self._boxes, self._lines = None, [], {}
+
+    def render_update(self, full: bool = False, screen_stack: Any = None, simplify: bool = False) -> Any:
+        """`full` is for pictures of the screen; where everything changed, what can be seen of it is all the same."""
+        if full:
+            return super().render_update(full, screen_stack, simplify)
+        visible_screen_stack.set([] if screen_stack is None else screen_stack)
+        return self.render_partial_update()
 
     def render_partial_update(self) -> Any:
         """Whole pieces of lines, so that no character of two columns is cut but where a widget ends."""
@@ -113,6 +122,9 @@ class QuickCompositor(Compositor):
 
 class QuickScreen(Screen[Any]):
     """The screen that everything is on."""
+
+    focused: Reactive[Widget | None] = Reactive(None, repaint=False)
+    """What looks otherwise with the focus draws itself; Textual would draw everything."""
 
     def __init__(self) -> None:
         super().__init__(id="_default")

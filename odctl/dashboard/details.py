@@ -25,6 +25,7 @@ from odctl.dashboard import overview
 from odctl.dashboard.desk import Dashboard
 from odctl.dashboard.errands import Errands
 from odctl.dashboard.file_list import FileList, edit
+from odctl.dashboard.framed import Framed
 from odctl.dashboard.showing import show
 from odctl.dashboard.state import State
 
@@ -59,7 +60,7 @@ def _only_figures(before: Job | None, job: Job | None) -> bool:
     return stands[0] == stands[1]
 
 
-class Details(Container):
+class Details(Framed, Container):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "tab(1)", "Next tab", show=False, id="details.next"),
         Binding("left", "tab(-1)", "Previous tab", show=False, id="details.previous"),
@@ -263,9 +264,7 @@ class Details(Container):
         for at, title in enumerate(self.titles()):
             tabs.append(f" {title} ", "reverse" if at == self.at else "")
         self._update("tabs", tabs)
-        heading = self._heading()
-        if self.border_title != heading.markup:
-            self.border_title = heading
+        self.head(self._heading())
         files = self.tab == "Files"
         show(self.files, files)
         show(self.query_one("#facts-scroll"), not files)
@@ -273,9 +272,7 @@ class Details(Container):
             self._update("facts", self._content())
         known = self.files
         found = f"{known.count} of {known.total}, /{known.filter}" if known.filter else ""
-        subtitle = Content(words.clean(found) if files else "")
-        if self.border_subtitle != subtitle.markup:
-            self.border_subtitle = subtitle
+        self.foot(Content(words.clean(found) if files else ""))
 
     def _update(self, name: str, text: Text) -> None:
         """Draws what differs. The whole screen is laid out anew only when there may be other lines to have room for."""

@@ -130,6 +130,10 @@ class LineList(ScrollView, can_focus=True):
         self._styles = {}
         super().notify_style_update()
 
+    def watch_has_focus(self, has_focus: bool) -> None:
+        super().watch_has_focus(has_focus)
+        self.refresh_lines(self.row * self.row_height, self.row_height)  # the cursor looks otherwise
+
     # What the person does
 
     def on_resize(self, event: events.Resize) -> None:

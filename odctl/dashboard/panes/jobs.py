@@ -20,6 +20,7 @@ from odctl.dashboard.actions import JobActions
 from odctl.dashboard.columns import MEDIUM, WIDE, fields_of
 from odctl.dashboard.filter_tabs import FilterTabs
 from odctl.dashboard.first import MARGIN, WIDE_FROM
+from odctl.dashboard.framed import Framed
 from odctl.dashboard.job_table import JobHeader, JobTable
 from odctl.dashboard.line_list import LineList, ListHeader
 from odctl.dashboard.panes import kept
@@ -38,8 +39,13 @@ OF_JOBS = frozenset(
 """Actions that mean nothing where no job is listed."""
 
 
+class ListFrame(Framed, Vertical):
+    """The list with what is above and below it."""
+
+
 class JobsPane(JobActions, Taking, KeptFilters):
     TITLE = "Downloads"
+    frame: ListFrame
     FILTER: ClassVar[str] = "state=active rate_down>1M name~linux"
     BINDINGS: ClassVar[list[BindingType]] = [
         *actions.BINDINGS,
@@ -68,7 +74,7 @@ class JobsPane(JobActions, Taking, KeptFilters):
         self.table = JobTable(dashboard.glyphs, self._columns(), dashboard.state)
         self.tabs = FilterTabs(dashboard.preferences.filters)
         self.tabs.display = bool(dashboard.preferences.filters)
-        self.frame = Vertical(self.tabs, JobHeader(self.table), self.table, id="list")
+        self.frame = ListFrame(self.tabs, JobHeader(self.table), self.table, id="list")
         self._said: dict[str, Static] = {}
         self.getting: dict[int, str] = {}
         self.folder = ""
@@ -191,7 +197,7 @@ class JobsPane(JobActions, Taking, KeptFilters):
         title = self._title(state)
         if self._titled != title:
             self._titled = title
-            self.frame.border_title = Content(title)
+            self.frame.head(Content(title))
         nothing = self._nothing(state)
         self._say("empty", nothing, after=self.table)
         self._show_list(not nothing)
@@ -270,7 +276,7 @@ class JobsPane(JobActions, Taking, KeptFilters):
 
     def show_getting(self) -> None:
         said = [f"getting {number} {how}" for number, how in self.getting.items()]
-        self.frame.border_subtitle = Content(" ─ ".join(said))
+        self.frame.foot(Content(" ─ ".join(said)))
 
     # The window
 
