@@ -58,6 +58,8 @@ class Link:
     clock: Clock
     instance: str
     files: FollowsFiles
+    name: str = ""
+    """That people see; empty: its id."""
     labels: Mapping[str, str] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     made: NodeLink | None = None
@@ -83,7 +85,8 @@ class Link:
         await self.made.run()
 
     def _as(self, member: Membership) -> Identity:
-        self.node.agent.id = member.node_id
+        # the controller may have named it otherwise than it wished
+        self.node.agent.id, self.node.agent.display_name = member.node_id, self.name or member.node_id
         return Identity(node_id=member.node_id, credential=member.credential, instance=self.instance)
 
     async def _again(self) -> Identity | None:
@@ -165,7 +168,7 @@ async def compose_worker(start: Start, stack: AsyncExitStack) -> Worker:
     instance = uuid4().hex
     files = await serve_worker_files(loaded.settings, node, clock, instance, stack)
     await start_engines(node, stack)
-    link = Link(joining, transport, node, clock, instance, files.files)
+    link = Link(joining, transport, node, clock, instance, files.files, loaded.settings.node.name)
     node.bell.heard = link.news.set
     status = WorkerStatus(
         agent=node.agent, clock=clock, version=__version__, started_at=clock.now(), online=lambda: link.online,

@@ -47,10 +47,13 @@ class Answer:
 
 @dataclass(slots=True)
 class Daemon:
-    """One installation in a folder of its own. `settings` are OD_… variables without the prefix."""
+    """One installation in a folder of its own. `settings` are OD_… variables without the prefix, `others` whole names;
+    `mode` is the command that is run, if not a controller."""
 
     folder: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    mode: str = ""
     process: Forked | None = None
     runtime: Path = field(init=False)
 
@@ -91,18 +94,20 @@ class Daemon:
             "OD_ENGINES_ARIA2_LPD": "false",
             "OD_ENGINES_ARIA2_PEX": "false",
         }
-        if url := database_url(self.folder):
+        if not self.mode and (url := database_url(self.folder)):
             own["DATABASE_URL"] = url
-        return own | {f"OD_{key}": value for key, value in self.settings.items()}
+        return own | {f"OD_{key}": value for key, value in self.settings.items()} | dict(self.others)
 
     async def start(self) -> None:
         """Returns when the daemon answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(database_url, self.folder)  # may have to make one
+        if not self.mode:
+            await asyncio.to_thread(database_url, self.folder)  # may have to make one
         with (self.folder / "daemon.log").open("ab") as log:
             self.process = await asyncio.to_thread(
-                forked, "oddaemon", environment=self.environment, stdout=log, stderr=log, cwd=ROOT
-            )
+                forked, "oddaemon", *([self.mode] if self.mode else []), environment=self.environment,
+                stdout=log, stderr=log, cwd=ROOT,
+            )  # fmt: skip
         await until(self._answers, timeout=START_SECONDS, what="the daemon to answer")
 
     async def _answers(self) -> bool:

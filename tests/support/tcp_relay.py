@@ -28,7 +28,12 @@ class TcpRelay:
             line.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self.to)
+        except OSError:
+            # nobody is there: whoever came is told so
+            writer.transport.abort()
+            return
         self.lines |= {writer, back}
         try:
             await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
