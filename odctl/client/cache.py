@@ -52,10 +52,16 @@ class Cache:
         return _cleanup(await self._ask(self._admin, "remove_cache", request, 120.0))
 
     async def cleanup(
-        self, *, older_s: float, until_free: int, node: str, dry_run: bool, verify: bool
-    ) -> dict[str, Any]:
+        self, *, older_s: float, until_free: int, node: str, dry_run: bool, verify: bool,
+        only: Sequence[tuple[str, int]] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """With `only`, keys and generations of a dry run, nothing else goes."""
+        plan = None
+        if only is not None:
+            entries = [wire.CleanupPlanEntry(key=key, generation=generation) for key, generation in only]
+            plan = wire.CleanupPlan(entries=entries)
         request = wire.CleanupCacheRequest(
-            older_s=older_s, until_free=until_free, node=node, dry_run=dry_run, verify=verify
+            older_s=older_s, until_free=until_free, node=node, dry_run=dry_run, verify=verify, only=plan
         )
         return _cleanup(await self._ask(self._admin, "cleanup_cache", request, 600.0))
 

@@ -38,8 +38,8 @@ class Upkeep:
         answer: wire.ListSettingsResponse = await self._ask(self._admin, "set_settings", request)
         return [convert.setting(item) for item in answer.settings]
 
-    async def unset_settings(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        request = wire.UnsetSettingsRequest(keys=list(keys))
+    async def unset_settings(self, keys: Sequence[str], *, dry_run: bool = False) -> list[dict[str, Any]]:
+        request = wire.UnsetSettingsRequest(keys=list(keys), dry_run=dry_run)
         answer: wire.ListSettingsResponse = await self._ask(self._admin, "unset_settings", request)
         return [convert.setting(item) for item in answer.settings]
 

@@ -160,20 +160,24 @@ class CacheService:
         node: str,
         dry_run: bool,
         verify: bool,
+        named: Collection[tuple[str, int]] | None = None,
     ) -> CleanupResult:
         """Removes, least recently used first, what no job claims and nobody pinned: unused for `older` (None: any
         time), until so much is free on each node (None: all of it), on `node` only when it is named.
 
         `verify` looks at every ready file first: what is gone is marked as missing. With nothing else asked for, only
         claimless entries of which no file is left are removed then. Never touches what is being filled, what was opened
-        a moment ago, or a node whose disk is missing. A dry run changes nothing and names what a real run would remove.
+        a moment ago, or a node whose disk is missing. A dry run changes nothing and names what a real run would remove;
+        one that is given what was `named` (keys and generations) removes nothing else.
         """
         require_admin(who)
         if (older or 0) < 0 or (until_free or 0) < 0:
             raise InvalidArgument(
                 "ages and sizes are not negative", field="older" if (older or 0) < 0 else "until_free"
             )
-        return await self.evict(older=older, until_free=until_free, node=node, dry_run=dry_run, verify=verify)
+        return await self.evict(
+            older=older, until_free=until_free, node=node, dry_run=dry_run, verify=verify, named=named
+        )
 
     async def evict(
         self,
@@ -183,6 +187,7 @@ class CacheService:
         node: str = "",
         dry_run: bool = False,
         verify: bool = False,
+        named: Collection[tuple[str, int]] | None = None,
         why: str = "cleaned up",
     ) -> CleanupResult:
         """As `cleanup`, for the daemon itself."""
@@ -198,6 +203,7 @@ class CacheService:
             until_free=until_free,
             node=wanted_node,
             only=only,
+            named=None if named is None else frozenset(named),
             free=free,
             spared=spared,
         )

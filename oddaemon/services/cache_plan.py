@@ -29,6 +29,8 @@ class Wish:
     node: NodeId | None = None
     only: frozenset[EntryId] | None = None
     """Only these entries; None: whatever fits."""
+    named: frozenset[tuple[str, int]] | None = None
+    """Only these keys' generations, which somebody was shown; None: whatever fits."""
     free: Mapping[NodeId, Bytes] = field(default_factory=dict)
     """By node: absent nodes cannot be reached or have their disk missing, and nothing of theirs goes."""
     spared: frozenset[ReplicaId] = frozenset()
@@ -52,6 +54,8 @@ def plan(tx: Transaction, wish: Wish) -> list[Victim]:
     chosen: list[Victim] = []
     for entry in tx.cache.claimless():
         if entry.pinned or (wish.only is not None and entry.id not in wish.only):
+            continue
+        if wish.named is not None and (entry.key, entry.generation) not in wish.named:
             continue
         if wish.older is not None and last_use(entry) > wish.now - timedelta(seconds=wish.older):
             continue

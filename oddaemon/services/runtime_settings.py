@@ -137,14 +137,14 @@ class RuntimeSettings:
             parsed = self._parsed(values)
             return await self._apply({**self._state.stored, **parsed}, list(values), dry_run=dry_run)
 
-    async def unset(self, who: Principal, keys: Collection[str]) -> Sequence[SettingView]:
+    async def unset(self, who: Principal, keys: Collection[str], *, dry_run: bool = False) -> Sequence[SettingView]:
         """Back to the default. Raises NotFound, Unsupported, Pinned. A key that is not stored: no effect."""
         require_admin(who)
         async with self._writing:
             for key in keys:
                 self._changeable(key)
             left = {key: value for key, value in self._state.stored.items() if key not in keys}
-            return await self._apply(left, list(keys), dry_run=False)
+            return await self._apply(left, list(keys), dry_run=dry_run)
 
     def _parsed(self, values: Mapping[str, Any]) -> dict[str, Any]:
         parsed: dict[str, Any] = {}

@@ -149,6 +149,7 @@ class House:
         dry_run: bool = False,
         verify: bool = False,
         node: str = "",
+        named: list[tuple[str, int]] | None = None,
     ) -> CleanupResult:
         return await self.cache.cleanup(
             self.admin,
@@ -157,6 +158,7 @@ class House:
             node=node,
             dry_run=dry_run,
             verify=verify,
+            named=named,
         )
 
 
@@ -211,6 +213,19 @@ async def test_only_what_nobody_claims_and_nobody_pinned_goes(house: House) -> N
     assert sorted(names(result)) == ["cancelled", "free"]
     assert await house.keys() == {"failed", "claimed", "pinned", "running", "opened"}
     assert len(house.storage.replicas()) == 5
+
+
+async def test_a_run_removes_nothing_that_its_dry_run_did_not_name(house: House) -> None:
+    """Also when more fits by the time somebody has said yes."""
+    for key in ("one", "other"):
+        await house.entry(key, age=3 * DAY)
+    assert names(await house.cleanup(older=DAY, named=[])) == []
+    dry = await house.cleanup(older=2 * DAY, dry_run=True)
+    plan = [(item.view.entry.key, item.view.entry.generation) for item in dry.items]
+    assert sorted(key for key, _ in plan) == ["one", "other"]
+    await house.entry("came late", age=3 * DAY)
+    assert names(await house.cleanup(older=2 * DAY, named=[*plan[:1], ("none", 1), (plan[1][0], 9)])) == [plan[0][0]]
+    assert await house.keys() == {plan[1][0], "came late"}
 
 
 async def test_a_dry_run_tells_what_the_real_run_does_to_the_byte_and_changes_nothing(house: House) -> None:

@@ -77,6 +77,29 @@ async def test_a_yes_is_for_the_jobs_that_were_asked_about(served: Desk) -> None
         assert [view.job.number for view in left.rows] == [late.job.number]
 
 
+async def test_a_yes_to_a_cleanup_is_for_the_entries_that_it_named(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[list[str]] = []
+
+    async def run(argv: list[str], on_line: object = None) -> children.Ended:
+        ran.append(argv)
+        if "--json" in argv:
+            return children.Ended(code=0, out='{"plan": [{"key": "aria2:url:1", "generation": 2}]}', err="")
+        if not any(word.startswith("--only") for word in argv):
+            return children.Ended(code=2, out="", err="odctl: remove 1 entry: this needs a confirmation\n")
+        return children.Ended(code=0, out="", err="")
+
+    monkeypatch.setattr(children, "run", run)
+    async with dashboard(served.path) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.live)
+        await line(app, pilot, "cache cleanup --older 1d")
+        await until(lambda: isinstance(app.screen, Confirm), what="the question")
+        await pilot.press("y")
+        await until(lambda: len(ran) == 3)
+    assert "--only=aria2:url:1#2" in ran[-1]
+
+
 @pytest.mark.parametrize(("typed", "left", "chosen"), [
     ("rm -f name~x --keep-data", ["rm", "--keep-data"], True),
     ("rm --filter=a,b 3", ["rm", "3"], True),

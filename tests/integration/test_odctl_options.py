@@ -88,6 +88,10 @@ async def test_the_queue_is_paused_by_a_setting(odctl: Shell, control: FakeContr
     assert control.asked("set_settings").values == {"scheduler.paused": "true"}
     assert (await odctl("resume", "--queue")).code == 0
     assert control.asked("unset_settings").keys == ["scheduler.paused"]
+    answer = await odctl("settings", "unset", "limits.retries", "--dry-run")
+    assert (answer.code, "nothing was changed" in answer.err) == (0, True)
+    asked = [message for name, message in control.calls if name == "unset_settings"][-1]
+    assert (asked.keys, asked.dry_run) == (["limits.retries"], True)
     assert (await odctl("resume", "--queue", "--dry-run")).code == 0
     assert (control.asked("set_settings").values, control.asked("set_settings").dry_run) == (
         {"scheduler.paused": "false"}, True

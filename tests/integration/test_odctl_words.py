@@ -173,6 +173,18 @@ async def test_the_plan_of_a_cleanup_stands_above_its_question(odctl: Shell, con
     assert (plan.split()[:2], "this needs a confirmation" in question) == (["would", "remove"], True)
 
 
+async def test_a_yes_to_a_cleanup_is_for_the_entries_that_were_shown(odctl: Shell, control: FakeControl) -> None:
+    assert (await odctl("cache", "cleanup", "--older", "1d", "-y")).code == 0
+    planned, done = (message for name, message in control.calls if name == "cleanup_cache")
+    assert (planned.dry_run, planned.only) == (True, None)
+    assert [(entry.key, entry.generation) for entry in done.only.entries] == [("aria2:hash:" + 40 * "a", 0)]
+    assert (await odctl("cache", "cleanup", "--older", "1d", "-y", "--only", "k#1", "--only", "a:b#c#2")).code == 0
+    asked = [message for name, message in control.calls if name == "cleanup_cache"][2]
+    assert [(entry.key, entry.generation) for entry in asked.only.entries] == [("k", 1), ("a:b#c", 2)]
+    wrong = await odctl("cache", "cleanup", "--older", "1d", "-y", "--only", "k")
+    assert (wrong.code, "KEY#GENERATION" in wrong.err) == (2, True)
+
+
 async def test_a_cache_entry_is_told_in_words(odctl: Shell, control: FakeControl) -> None:
     told = (await odctl("cache", "show", "k")).out
     assert "size       10 B\n" in told

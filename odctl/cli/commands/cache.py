@@ -203,9 +203,12 @@ def cleanup(
     until_free: Annotated[str, typer.Option("--until-free", metavar="SIZE", help="Until so much is free.")] = "",
     node: Annotated[str, typer.Option("--node", metavar="NAME", help="Only there.")] = "",
     verify: Annotated[bool, typer.Option("--verify", help="Look for lost files first.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="KEY#N", help="Of that only this generation of a key; repeat.")
+    ] = None,
     dry_run: DryOpt = False,
 ) -> None:
-    """Remove what no job needs, the least recently used first."""
+    """Remove what no job needs, the least recently used first. A yes is for the entries that were shown, no others."""
     run = invocation(ctx)
     check_fields(run.output.fields, PLAN_FIELDS)
     age = parse_duration(older, "--older") if older else 0.0
@@ -213,17 +216,20 @@ def cleanup(
     if not (older or until_free or verify):
         raise UsageError("nothing to go by was given", hint="give --older 30d, --until-free 100G or --verify")
 
-    def ask(*, dry: bool) -> dict[str, Any]:
+    def ask(shown: Sequence[tuple[str, int]] | None, *, dry: bool) -> dict[str, Any]:
         return run.call(
-            lambda client: client.cache.cleanup(older_s=age, until_free=wanted, node=node, dry_run=dry, verify=verify)
+            lambda client: client.cache.cleanup(
+                older_s=age, until_free=wanted, node=node, dry_run=dry, verify=verify, only=shown
+            )
         )
 
-    plan = ask(dry=True)
+    plan = ask([_generation(name) for name in only] if only else None, dry=True)
     if not dry_run and plan["items"]:
         for item in plan["items"] if not run.yes else ():
             run.output.note(_line("would remove", item))
         run.confirm(f"remove {_count(len(plan['items']))} of the cache ({size(plan['freed_bytes'])})")
-    result = plan if dry_run else ask(dry=False)
+    going = [(item["entry"]["key"], item["entry"]["generation"]) for item in plan["items"] if item["entry"]]
+    result = plan if dry_run else ask(going, dry=False)
     done = [item for item in result["items"] if item["failure"] is None]
     if run.output.structured:
         entries = [item["entry"] for item in result["items"]]
@@ -233,6 +239,14 @@ def cleanup(
     else:
         _lines(run, result, done)
     raise typer.Exit(_failures(run, result))
+
+
+def _generation(name: str) -> tuple[str, int]:
+    """Raises UsageError."""
+    key, separator, number = name.rpartition("#")
+    if not (separator and key and number.isascii() and number.isdigit() and len(number) < 19):
+        raise UsageError(f"--only: '{clean(name)}' is not KEY#GENERATION", hint="as --dry-run --json names them")
+    return key, int(number)
 
 
 def _lines(run: Invocation, result: dict[str, Any], done: Sequence[dict[str, Any]]) -> None:

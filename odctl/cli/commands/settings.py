@@ -93,12 +93,16 @@ def set_(
 
 
 def unset(
-    ctx: typer.Context, keys: Annotated[list[str], typer.Argument(metavar="KEY", help="As in limits.link_expiry.")]
+    ctx: typer.Context,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="As in limits.link_expiry.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would count then.")] = False,
 ) -> None:
     """Forget stored values: what is below them counts again."""
     run = invocation(ctx)
     check_fields(run.output.fields, FIELDS)
-    _tell(run, run.call(lambda client: client.upkeep.unset_settings(keys)))
+    _tell(run, run.call(lambda client: client.upkeep.unset_settings(keys, dry_run=dry_run)))
+    if dry_run:
+        run.output.note("nothing was changed")
 
 
 def _tell(run: Invocation, found: Sequence[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 from collections.abc import Sequence
 from typing import ClassVar
@@ -138,13 +139,24 @@ class CommandLine(Dialog[None]):
         self._say(f"odctl {shlex.join(words)}\n\n{ended.out}{ended.err}{code}")
 
     async def _pinned(self, words: list[str]) -> list[str]:
-        """The same for the jobs that fit now, by their numbers: more may fit by the time of the answer."""
+        """The same for what fits now, by its names: more may fit by the time of the answer."""
+        if words[:2] == ["cache", "cleanup"]:
+            return await self._planned(words)
         rest, chosen = without_sets(words)
         if not chosen:
             return words
         found = await children.run(children.command(self.endpoint, [*words, "--dry-run", "-q"]))
         numbers = found.out.split()
         return [rest[0], *numbers, *rest[1:]] if found.code == 0 and numbers else words
+
+    async def _planned(self, words: list[str]) -> list[str]:
+        """A clean-up of the entries that it would remove now."""
+        found = await children.run(children.command(self.endpoint, [*words, "--dry-run", "--json"]))
+        try:
+            entries = json.loads(found.out)["plan"] if found.code == 0 else []
+        except (ValueError, LookupError, TypeError):
+            return words
+        return [*words, *(f"--only={entry['key']}#{entry['generation']}" for entry in entries)]
 
     def _ask(self, pinned: list[str], words: list[str], said: str) -> None:
         from odctl.dashboard.dialogs.confirm import Confirm

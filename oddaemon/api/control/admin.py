@@ -29,6 +29,7 @@ class AdminService(UserCalls):
             node=message.node,
             dry_run=message.dry_run,
             verify=message.verify,
+            named=None if message.only is None else [(entry.key, entry.generation) for entry in message.only.entries],
         )
         return _cleanup(result)
 
@@ -39,7 +40,7 @@ class AdminService(UserCalls):
         return _settings(await self._parts.settings.set(caller(), dict(message.values), dry_run=message.dry_run))
 
     async def unset_settings(self, message: pb.UnsetSettingsRequest) -> pb.ListSettingsResponse:
-        return _settings(await self._parts.settings.unset(caller(), message.keys))
+        return _settings(await self._parts.settings.unset(caller(), message.keys, dry_run=message.dry_run))
 
     async def reload(self, message: pb.ReloadRequest) -> pb.ReloadResponse:
         try:

@@ -106,6 +106,15 @@ class RemoveRequest(Model):
     dry_run: bool = Field(default=False, description="Only say what would go.")
 
 
+class UnsetQuery(Model):
+    dry_run: bool = Field(default=False, description="Only show what would count then.")
+
+
+class CleanupEntry(Model):
+    key: str = Field(max_length=2000)
+    generation: int = Field(ge=1, le=MOST)
+
+
 class CleanupRequest(Model):
     """What no job claims and nobody pinned goes, least recently used first."""
 
@@ -114,6 +123,9 @@ class CleanupRequest(Model):
     node: str = Field(default="", max_length=64, description="On this node alone.")
     verify: bool = Field(default=False, description="Look at every file on disk first.")
     dry_run: bool = Field(default=False, description="Only say what would go.")
+    only: list[CleanupEntry] | None = Field(
+        default=None, max_length=10_000, description="Nothing but what a dry run named; null: whatever fits."
+    )
 
 
 class CleanupItem(Model):
@@ -230,8 +242,8 @@ async def change_setting(call: Call[SettingPath, Nothing, SettingChange]) -> Set
     "DELETE", "/settings/{key}", needs=Role.ADMIN, summary="Put a setting back to its default",
     errors=[NotFound, Pinned, Unsupported], shown_by=get_setting,
 )  # fmt: skip
-async def unset_setting(call: Call[SettingPath, Nothing, Nothing]) -> Setting:
-    [view] = await call.parts.settings.unset(call.who, [call.path.key])
+async def unset_setting(call: Call[SettingPath, UnsetQuery, Nothing]) -> Setting:
+    [view] = await call.parts.settings.unset(call.who, [call.path.key], dry_run=call.query.dry_run)
     return _setting(view)
 
 
@@ -268,5 +280,6 @@ async def clean_up(call: Call[Nothing, Nothing, CleanupRequest]) -> Cleanup:
         call.who, older=None if body.older_s is None else Seconds(body.older_s),
         until_free=None if body.until_free is None else Bytes(body.until_free), node=body.node, dry_run=body.dry_run,
         verify=body.verify,
+        named=None if body.only is None else [(entry.key, entry.generation) for entry in body.only],
     )  # fmt: skip
     return _cleanup(result, call.request_id)

@@ -56,6 +56,8 @@ async def test_what_is_set_takes_effect_at_once_and_survives_a_restart(store: St
 async def test_unset_goes_back_to_the_default(store: Store) -> None:
     runtime = await make(store)
     await runtime.set(ADMIN, {"limits.retries": "3", "limits.lru_enabled": "true"})
+    (view,) = await runtime.unset(ADMIN, ["limits.retries"], dry_run=True)
+    assert (view.value, view.source, runtime.value("limits.retries")) == (8, "default", 3)
     (view,) = await runtime.unset(ADMIN, ["limits.retries"])
     assert (view.value, view.source) == (8, "default")
     assert runtime.stored() == {"limits.lru_enabled": True}

@@ -23,6 +23,8 @@ __all__ = (
     "Check",
     "CleanupCacheRequest",
     "CleanupItem",
+    "CleanupPlan",
+    "CleanupPlanEntry",
     "CleanupResponse",
     "ControlServiceBase",
     "ControlServiceStub",
@@ -461,6 +463,11 @@ class CleanupCacheRequest(betterproto2.Message):
     check every file on disk first
     """
 
+    only: "CleanupPlan | None" = betterproto2.field(6, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    nothing but what a dry run named; absent: whatever fits
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "CleanupCacheRequest", CleanupCacheRequest)
 
@@ -475,6 +482,24 @@ class CleanupItem(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "CleanupItem", CleanupItem)
+
+
+@dataclass(eq=False, repr=False)
+class CleanupPlan(betterproto2.Message):
+    entries: "list[CleanupPlanEntry]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "CleanupPlan", CleanupPlan)
+
+
+@dataclass(eq=False, repr=False)
+class CleanupPlanEntry(betterproto2.Message):
+    key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    generation: "int" = betterproto2.field(2, betterproto2.TYPE_UINT64)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "CleanupPlan.Entry", CleanupPlanEntry)
 
 
 @dataclass(eq=False, repr=False)
@@ -2084,6 +2109,8 @@ default_message_pool.register_message("opendebrid.control.v1", "TestEngineRespon
 @dataclass(eq=False, repr=False)
 class UnsetSettingsRequest(betterproto2.Message):
     keys: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
+
+    dry_run: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
 
 
 default_message_pool.register_message("opendebrid.control.v1", "UnsetSettingsRequest", UnsetSettingsRequest)
