@@ -77,9 +77,15 @@ def build_core(
             raise NodeUnavailable(f"there is no node {node_id!r}", hint=choices(node_id or "", nodes, "nodes here"))
         return found
 
+    def asking(wish: NodeId | None, engine: EngineName | None) -> NodeClient:
+        for node_id in [wish, local, *nodes]:
+            if node_id is not None and node_id in nodes and board.can_be_asked(node_id, engine):
+                return nodes[node_id]
+        return node(local)
+
     board = Board()
     views = JobViews(board=board, secret_options=secret_options)
-    hits = HitChecker(store=store, clock=clock, node=node)
+    hits = HitChecker(store=store, clock=clock, node=node, online=board.online)
     scheduler = Scheduler(balancer)
 
     def wake(entry_id: EntryId | None = None) -> None:
@@ -90,7 +96,9 @@ def build_core(
         store=store, bus=bus, clock=clock, nodes=nodes.values(), node=node, board=board, scheduler=scheduler,
         limits=limits, hits=hits, wake=wake, local=local, life=life,
     )  # fmt: skip
-    resolver = Resolver(store=store, clock=clock, node=node, hits=hits, limits=limits, joined=reconciler.wake)
+    resolver = Resolver(
+        store=store, clock=clock, node=node, asking=asking, hits=hits, limits=limits, joined=reconciler.wake
+    )  # fmt: skip
     reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)
     discretion = Discretion(tells_of_others)
     prober = Prober(

@@ -25,11 +25,13 @@ from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.planning import Planner
 from oddaemon.services.reconciler import Reconciler
 from oddaemon.services.replicas import Replicas
+from oddaemon.services.returning import Returning
 from oddaemon.services.scheduler import Scheduler
 from oddaemon.services.seeding import Seeding
 from oddaemon.services.steering import Steerer
 from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
+from oddaemon.services.takeover import Takeover
 from oddaemon.services.told import Told
 from oddaemon.services.tracker import Tracker
 
@@ -45,14 +47,24 @@ def build_reconciler(
     def replan() -> None:
         reconciler.replan()
 
+    def back(node_id: NodeId) -> None:
+        reconciler.back(node_id)
+
     view = AtWork(board)
     replicas, told = Replicas(store=store, note=note), Told()
     watch = NodeWatch(
-        store=store, clock=clock, board=board, limits=limits, changed=replan, local=local, life=life
-    )
+        store=store, clock=clock, board=board, limits=limits, changed=replan, local=local, life=life, back=back,
+    )  # fmt: skip
     steps = Steps(is_busy=replicas.is_busy, postponed=replan)
     stopper = Stopper(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, limits=limits)
-    filler = Filler(store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, stopper=stopper)
+    filler = Filler(
+        store=store, clock=clock, node=node, board=board, replicas=replicas, told=told, stopper=stopper,
+        is_gone=watch.is_past_grace,
+    )  # fmt: skip
+    takeover = Takeover(
+        clock=clock, board=board, view=view, replicas=replicas, told=told, is_past_grace=watch.is_past_grace,
+        rooms=watch.rooms, limits=limits,
+    )  # fmt: skip
     steerer = Steerer(node=node, board=board, replicas=replicas, told=told, filler=filler)
     checksums = Checksums(store=store, clock=clock, node=node, replicas=replicas, wake=wake)
     completer = Completer(
@@ -73,11 +85,16 @@ def build_reconciler(
     planner = Planner(
         store=store, clock=clock, board=board, view=view, watch=watch, steps=steps, scheduler=scheduler,
         replicas=replicas, filler=filler, stopper=stopper, checksums=checksums, hits=hits, limits=limits,
-        publish=bus.publish,
+        publish=bus.publish, takeover=takeover,
     )  # fmt: skip
     reconciler = Reconciler(
         store=store, clock=clock, nodes=lambda: list(nodes), board=board, view=view, watch=watch, planner=planner,
         follower=follower, figures=KeptFigures(store=store, clock=clock, board=board, view=view),
-        deleter=Deleter(store=store, clock=clock, view=view, stopper=stopper, wake=lambda: reconciler.wake()),
+        deleter=Deleter(
+            store=store, clock=clock, view=view, stopper=stopper, wake=lambda: reconciler.wake(), online=board.online
+        ),
+        returning=Returning(
+            store=store, clock=clock, board=board, replicas=replicas, hits=hits, wake=lambda: reconciler.wake()
+        ),
     )  # fmt: skip
     return reconciler

@@ -123,9 +123,28 @@ class NodeRoom:
     running_by_engine: dict[EngineName, int] = field(default_factory=dict)
     reserved: int = 0
     """Sum of the remaining bytes of everything that runs here."""
+    shunned: Reason | None = None
+    """It refused what it was given a moment ago: taken only when no other can."""
+    open_for: dict[EngineName, bool] = field(default_factory=dict, repr=False)
+    candidate: object = None
+    """What a balancer is shown of it, until it takes something."""
 
     def above_reserve(self, limits: Limits) -> int:
         return self.node.disk.free - reserve_of(self.node, limits) - self.reserved
+
+    def fits(self, engine: EngineName, remaining: Bytes | None, limits: Limits) -> bool:
+        """Whether `refuses` has no reason."""
+        if not self._takes(engine, limits):
+            return False
+        above = self.above_reserve(limits)
+        return remaining == 0 or (above > 0 and (remaining is None or remaining <= above))
+
+    def _takes(self, engine: EngineName, limits: Limits) -> bool:
+        """Whether it may take a download of no size; found out once after each that it took."""
+        found = self.open_for.get(engine)
+        if found is None:
+            found = self.open_for[engine] = self.refuses(engine, Bytes(0), limits) is None
+        return found
 
     def refuses(self, engine: EngineName, remaining: Bytes | None, limits: Limits) -> Reason | None:
         """Why a download that still needs `remaining` bytes (None: unknown) may not start here now."""
@@ -167,6 +186,8 @@ class NodeRoom:
         self.running += 1
         self.running_by_engine[engine] = self.running_by_engine.get(engine, 0) + 1
         self.reserved += remaining or 0
+        self.open_for.clear()
+        self.candidate = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -205,20 +226,30 @@ class UserTurns:
         return (self.running.get(user, 0), self.served.get(user, 0))
 
 
-def eligible(
+def fitting_rooms(
     rooms: Mapping[NodeId, NodeRoom], engine: EngineName, remaining: Bytes | None, limits: Limits,
     wish: NodeId | None = None,
-) -> tuple[list[NodeRoom], dict[NodeId, Reason]]:  # fmt: skip
-    """The nodes that may take the download, and the reason for every one that may not."""
-    fitting: list[NodeRoom] = []
+) -> list[NodeRoom]:  # fmt: skip
+    """The nodes that may take the download: asked for thousands at a time, and without reasons. One that refused
+    another a moment ago only when there is none else."""
+    if wish is not None:
+        room = rooms.get(wish)
+        return [room] if room is not None and room.fits(engine, remaining, limits) else []
+    fitting = [room for room in rooms.values() if room.fits(engine, remaining, limits)]
+    return [room for room in fitting if room.shunned is None] or fitting
+
+
+def why_dropped(
+    rooms: Mapping[NodeId, NodeRoom], engine: EngineName, remaining: Bytes | None, limits: Limits,
+    wish: NodeId | None = None,
+) -> dict[NodeId, Reason]:  # fmt: skip
+    """The reason of every node that may not take the download, or that others go before."""
     dropped: dict[NodeId, Reason] = {}
     for node_id, room in rooms.items():
         if wish is not None and node_id != wish:
             dropped[node_id] = Reason(code=ReasonCode.NO_NODE, message=f"node {wish} was asked for")
             continue
-        reason = room.refuses(engine, remaining, limits)
-        if reason is None:
-            fitting.append(room)
-        else:
+        reason = room.refuses(engine, remaining, limits) or room.shunned
+        if reason is not None:
             dropped[node_id] = reason
-    return fitting, dropped
+    return dropped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -115,9 +115,12 @@ class ReplicaState(StrEnum):
     FAILED = "failed"
     MISSING = "missing"
     DELETING = "deleting"
+    REPLACED = "replaced"
+    """Its node was away for too long, or refused it: another one is filled in its place. Its bytes stay until that one
+    is ready."""
 
 
-_W, _F, _P, _R, _X, _M, _D = (
+_W, _F, _P, _R, _X, _M, _D, _A = (
     ReplicaState.WAITING,
     ReplicaState.FILLING,
     ReplicaState.PAUSED,
@@ -125,17 +128,22 @@ _W, _F, _P, _R, _X, _M, _D = (
     ReplicaState.FAILED,
     ReplicaState.MISSING,
     ReplicaState.DELETING,
+    ReplicaState.REPLACED,
 )
 
 REPLICA_TRANSITIONS: Mapping[ReplicaState, Set[ReplicaState]] = {
-    _W: {_F, _P, _R, _X, _D},
-    _F: {_W, _P, _R, _X, _D},
-    _P: {_W, _F, _R, _X, _D},
+    _W: {_F, _P, _R, _X, _D, _A},
+    _F: {_W, _P, _R, _X, _D, _A},
+    _P: {_W, _F, _R, _X, _D, _A},
     _R: {_W, _M, _D},
     _X: {_W, _R, _D},
-    _M: {_W, _R, _X, _D},
+    _M: {_W, _R, _X, _D, _A},
     _D: set(),
+    _A: {_W, _R, _D},
 }
+
+OUT_OF_USE = frozenset({_D, _A})
+"""Nobody is served from these, and nothing is brought to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +172,8 @@ class Replica:
     """When the last byte came."""
     afresh: bool = False
     """What is on disk is of another version: the next start empties the directory first."""
+    placement: str = ""
+    """Why it is on this node, and not on another."""
 
 
 def moved(replica: Replica, to: ReplicaState, *, at: datetime, reason: Reason | None = None) -> Replica:
@@ -171,6 +181,22 @@ def moved(replica: Replica, to: ReplicaState, *, at: datetime, reason: Reason | 
     if to is not replica.state and to not in REPLICA_TRANSITIONS[replica.state]:
         raise WrongState(f"replica {replica.id} is {replica.state}: it cannot become {to}")
     return replace(replica, state=to, updated_at=at, reason=reason)
+
+
+def at_work(replicas: Iterable[Replica]) -> Replica | None:
+    """Of an entry's replicas the one that changes for its unfinished jobs: what is being filled, or waits for that,
+    before what is ready."""
+    live = [found for found in replicas if found.state not in OUT_OF_USE]
+    return min(live, key=lambda found: found.state is ReplicaState.READY, default=None)
+
+
+def serving(replicas: Iterable[Replica], online: Callable[[NodeId], bool]) -> Replica | None:
+    """Of an entry's replicas the one that its ready files are had from: a ready one on a node that can be reached,
+    else a ready one; with none, what is being filled. All ready replicas of an entry have all of its ready files."""
+    live = [found for found in replicas if found.state not in OUT_OF_USE]
+    return min(
+        live, key=lambda found: (found.state is not ReplicaState.READY, not online(found.node_id)), default=None
+    )
 
 
 def is_hit(files: Iterable[EntryFile], wanted: Set[int], *, files_known: bool) -> bool:

@@ -67,6 +67,8 @@ class AtWork:
         for found in replicas:
             if found.state is ReplicaState.FILLING:
                 self.board.replica_of[found.entry_id] = found.id
+            if found.placement:
+                self.board.placements.setdefault(found.entry_id, found.placement)
 
     def remaining(self, replica: Replica) -> Bytes | None:
         """Bytes that it still needs; None while its size is unknown."""

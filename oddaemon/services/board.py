@@ -9,7 +9,7 @@ from oddaemon.domain.cache import Replica
 from oddaemon.domain.failure import Reason
 from oddaemon.domain.job import Job
 from oddaemon.domain.node import NodeSnapshot
-from oddaemon.domain.types import Bytes, EntryId, JobId, NodeId, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillFile, FillStatus
 from oddaemon.services.seed_wishes import SEEDING
 from oddaemon.services.views import Live
@@ -40,8 +40,22 @@ class Board:
     """For how long what runs has not got a byte, when that is worth telling."""
     received: int = 0
     """Bytes that downloads brought since the start."""
+    shunned: dict[NodeId, tuple[Seconds, Reason]] = field(default_factory=dict)
+    """Nodes that refused what was given to them a moment ago: until when, on the monotonic clock, others go before."""
     strays: dict[NodeId, int] = field(default_factory=dict)
     """Directories on a node, at the start, that belong to no replica."""
+
+    def online(self, node_id: NodeId) -> bool:
+        """False for a node that is known to be offline."""
+        node = self.nodes.get(node_id)
+        return node is None or node.online
+
+    def can_be_asked(self, node_id: NodeId, engine: EngineName | None) -> bool:
+        """Whether the node is online and has the engine, or any."""
+        node = self.nodes.get(node_id)
+        return node is not None and node.online and any(
+            found.ok and engine in (None, found.name) for found in node.engines
+        )  # fmt: skip
 
     def live(self, job: Job) -> Live:
         """The job's figures: its own selection's progress of the one download."""

@@ -16,6 +16,7 @@ from oddaemon.domain.cache import (
     KeyKind,
     Replica,
     ReplicaState,
+    at_work,
     is_hit,
     moved,
     parse_key,
@@ -61,8 +62,16 @@ def with_figures(job: Job, files: Sequence[EntryFile], wanted: Collection[int]) 
 
 
 def live_replica(tx: Transaction, entry_id: EntryId) -> Replica | None:
-    """The entry's replica that is not on its way out."""
-    return next((found for found in tx.cache.replicas_of(entry_id) if found.state is not ReplicaState.DELETING), None)
+    """The entry's replica that its unfinished jobs go by: see domain.cache.at_work."""
+    return at_work(tx.cache.replicas_of(entry_id))
+
+
+def ready_elsewhere(tx: Transaction, replica: Replica) -> list[Replica]:
+    """Other replicas of the same entry that are ready."""
+    return [
+        found for found in tx.cache.replicas_of(replica.entry_id)
+        if found.id != replica.id and found.state is ReplicaState.READY
+    ]  # fmt: skip
 
 
 def entry_to_join(tx: Transaction, job: Job, key: CacheKey, at: datetime) -> CacheEntry:
@@ -158,7 +167,10 @@ def wants_check(job: Job) -> bool:
 
 
 def at_rest(tx: Transaction, replica: Replica, at: datetime) -> Replica:
-    """A replica that nobody waits for any more: with files that are ready it is ready, whatever it was doing."""
+    """A replica that nobody waits for any more: with files that are ready it is ready, whatever it was doing. Beside
+    another one that is ready it goes."""
+    if replica.state is not ReplicaState.READY and ready_elsewhere(tx, replica):
+        return moved(replica, ReplicaState.DELETING, at=at)
     if not any(file.ready for file in tx.cache.files(replica.entry_id)):
         return replica
     if replica.state is ReplicaState.READY:
@@ -258,7 +270,11 @@ def mark_missing(
     tx: Transaction, entry: CacheEntry, replica: Replica, bad: Collection[int], at: datetime
 ) -> Sequence[Job]:
     """Ready files are gone or of another size, with the disk present: they are filled again, and the completed jobs
-    that want them go back to the queue. Answers those jobs."""
+    that want them go back to the queue. Answers those jobs. Where another replica has them that can be reached, this
+    one goes, and no job notices."""
+    if replica.state is ReplicaState.READY and any(_is_online(tx, found) for found in ready_elsewhere(tx, replica)):
+        tx.cache.update_replica(moved(replica, ReplicaState.DELETING, at=at))
+        return []
     reason = Reason(
         code=ReasonCode.FILES_MISSING,
         message=f"{len(bad)} of its files are gone from the disk or were changed; fetching them again",
@@ -277,6 +293,11 @@ def mark_missing(
         for job in tx.jobs.of_entry(entry.id)
         if job.state is JobState.COMPLETED and wanted_by(job, files) & set(bad)
     ]
+
+
+def _is_online(tx: Transaction, replica: Replica) -> bool:
+    node = tx.nodes.get(replica.node_id)
+    return node is not None and node.online
 
 
 def release(tx: Transaction, entry_id: EntryId, at: datetime) -> bool:

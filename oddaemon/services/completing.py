@@ -4,7 +4,7 @@ is called ready."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -32,6 +32,7 @@ from oddaemon.services.told import Told
 
 log = logging.getLogger(__name__)
 
+COMPLETABLE = frozenset({ReplicaState.FILLING, ReplicaState.REPLACED})
 MORE_WANTED = Reason(code=ReasonCode.QUEUED, message="more of its files are wanted")
 
 
@@ -54,7 +55,10 @@ class Completer:
         if not, the attempt has failed."""
         async with self.replicas.alone(replica.id):
             found = await self.replicas.load(replica)
-            if found is None or found.replica.state is not ReplicaState.FILLING:
+            if found is None or found.replica.state not in COMPLETABLE:
+                return
+            if found.replica.state is ReplicaState.REPLACED:
+                await self._returned(found, status)
                 return
             try:
                 if await split_private(self.replicas, self.clock, found, status):
@@ -65,6 +69,25 @@ class Completer:
                 failure = Failure(code=FailureCode.ENGINE, message=f"the engine named an unsafe path: {error.message}")
                 await self.stopper.attempt_failed(replica.id, failure, status.done)
         self.board.files_seen.pop(replica.id, None)
+        self.wake()
+
+    async def _returned(self, found: Found, status: FillStatus) -> None:
+        """Its node was away, another replica was begun in its place, and it is complete: it becomes ready, if its files
+        are right, and the other one goes."""
+        replica, node = found.replica, self.node(found.replica.node_id)
+        files = reported_files(await node.list_files(replica.engine, replica.id), found.files)
+        wanted = frozenset[int]().union(*(wanted_by(job, files) for job in wanting(found.jobs)))
+        declared = [file for file in files if file.index in wanted and file.failed is None]
+        sizes = await node.verify(replica.id, [replace(file, ready=False) for file in declared])
+        files = [replace(file, size=sizes[file.index], ready=True) if sizes.get(file.index) is not None
+                 and file in declared else file for file in files]  # fmt: skip
+        matches = await self.checksums.compare(replica, unfinished(found.jobs), files)
+        if not declared or _short(declared, sizes) is not None or not all(matches.values()):
+            # its bytes stay until the other one is ready
+            await node.cancel(replica.engine, replica.id)
+            return
+        await self._store_ready(found, status, files, matches, {file.index for file in declared})
+        await node.forget(replica.engine, replica.id)
         self.wake()
 
     async def _complete(self, found: Found, status: FillStatus) -> None:
@@ -91,7 +114,7 @@ class Completer:
         if _deserves_another(found, matches):
             await self._once_more(found)
             return
-        await self._store_ready(found, status, files, matches)
+        await self._store_ready(found, status, files, matches, good.keys())
         if status.engine_state != SEEDING:
             try:
                 await node.forget(replica.engine, replica.id)
@@ -118,22 +141,25 @@ class Completer:
         await self.stopper.to_waiting(found.replica.id, MORE_WANTED)
 
     async def _store_ready(
-        self, found: Found, status: FillStatus, files: Sequence[EntryFile], matches: Mapping[JobId, bool]
-    ) -> None:
+        self, found: Found, status: FillStatus, files: Sequence[EntryFile], matches: Mapping[JobId, bool],
+        good: Set[int],
+    ) -> None:  # fmt: skip
         replica = found.replica
 
         def work(tx: Transaction, noted: list[Replica]) -> None:
             at = self.clock.now()
             current = tx.cache.replica(replica.id)
             entry = tx.cache.entry(replica.entry_id)
-            if current is None or entry is None or current.state is not ReplicaState.FILLING:
+            if current is None or entry is None or current.state not in COMPLETABLE:
                 return
-            total = total_size([file for file in files if file.ready])
+            # (a retried unit of work begins with the files as they were given)
+            mine = _stand_aside(tx, noted, current, files, at, good)
+            total = total_size([file for file in mine if file.ready])
             ready = replace(
                 moved(current, ReplicaState.READY, at=at), done=total, wanted=total, attempts=0, error=None,
                 next_try_at=None, progress_at=at,
             )  # fmt: skip
-            tx.cache.put_files(entry.id, files)
+            tx.cache.put_files(entry.id, mine)
             tx.cache.update_replica(ready)
             noted.append(ready)
             name = (display_name(status.name) if status.name else None) or entry.name or files[0].path
@@ -178,6 +204,28 @@ class Completer:
         await self.replicas.write(work)
         self.told.selections.pop(found.replica.id, None)
         self.board.statuses.pop(found.replica.id, None)
+
+
+def _stand_aside(
+    tx: Transaction, noted: list[Replica], ready: Replica, files: Sequence[EntryFile], at: datetime, good: Set[int]
+) -> Sequence[EntryFile]:
+    """One replica of an entry is ready: what was or is filled beside it goes, and so does a ready one that has not all
+    of these files, under the same names. What only that one had is not ready any more. Answers the files."""
+    others = [
+        found for found in tx.cache.replicas_of(ready.entry_id)
+        if found.id != ready.id and found.state is not ReplicaState.DELETING
+    ]  # fmt: skip
+    if not others:
+        return files
+    before = {file.index: file.disk_path for file in tx.cache.files(ready.entry_id) if file.ready}
+    same = all(before.get(file.index) == file.disk_path for file in files if file.index in good)
+    for other in others:
+        if other.state is ReplicaState.READY and same:
+            continue
+        going = moved(other, ReplicaState.DELETING, at=at)
+        tx.cache.update_replica(going)
+        noted.append(going)
+    return [replace(file, ready=file.index in good) for file in files]
 
 
 def _deserves_another(found: Found, matches: Mapping[JobId, bool]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from oddaemon.domain.cache import ReplicaState
 from oddaemon.domain.errors import OpenDebridError
-from oddaemon.domain.types import Bytes, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, NodeId, ReplicaId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store
 from oddaemon.services.at_work import AtWork
@@ -30,6 +30,7 @@ class Deleter:
     view: AtWork
     stopper: Stopper
     wake: Callable[[], None]
+    online: Callable[[NodeId], bool] = lambda _: True
     _deleting: set[ReplicaId] = field(default_factory=set)
     _undeleted: dict[ReplicaId, str] = field(default_factory=dict)
     """Why a deletion is still to be carried out: told once, not with every attempt."""
@@ -52,7 +53,10 @@ class Deleter:
     def begin(self, group: asyncio.TaskGroup) -> None:
         """With all that is to go and is not being deleted yet."""
         for replica in list(self.view.replicas.values()):
-            if replica.state is ReplicaState.DELETING and replica.id not in self._deleting:
+            if replica.state is not ReplicaState.DELETING or replica.id in self._deleting:
+                continue
+            # what cannot be delivered waits until its node is back
+            if self.online(replica.node_id):
                 self._deleting.add(replica.id)
                 self.view.gone([replica.id])
                 group.create_task(self._delete(replica.id), name=f"delete {replica.id}")

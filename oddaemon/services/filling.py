@@ -3,11 +3,12 @@ was being done when the process died is done again."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
 
-from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState, moved
+from oddaemon.domain.cache import OUT_OF_USE, CacheEntry, EntryFile, Replica, ReplicaState, at_work, moved
 from oddaemon.domain.errors import DeadlineExceeded, OpenDebridError, Unavailable
 from oddaemon.domain.events import JobStarted
 from oddaemon.domain.failure import Failure, FailureCode, Retry
@@ -18,7 +19,7 @@ from oddaemon.ports.node_client import Dispatch, NodeClient
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services import ids
 from oddaemon.services.board import Board
-from oddaemon.services.claims import job_event, live_replica, wanted_by, wants_check
+from oddaemon.services.claims import job_event, wanted_by, wants_check
 from oddaemon.services.joint_wishes import order_for, unfinished
 from oddaemon.services.materials import credentials_needed, material_for
 from oddaemon.services.replicas import Replicas
@@ -51,38 +52,58 @@ class Filler:
     replicas: Replicas
     told: Told
     stopper: Stopper
+    is_gone: Callable[[NodeId], bool] = lambda _: False
+    """Whether a node has been away for so long that nothing is waited for that is there."""
 
-    async def prepare(self, start: Start, active: Set[JobId]) -> Prepared | None:
-        """Places the entry if it has no replica yet, and stores that the replica is being filled. What comes back is
-        for `hand_over`; None: there is nothing to start any more."""
+    async def prepare(self, starts: Sequence[Start], active: Set[JobId]) -> list[Prepared]:
+        """Places each entry that has no replica yet, and stores that the replica is being filled; all in one unit of
+        work, for thousands may start together. What comes back is for `hand_over`; what is left out has nothing to
+        start any more."""
+        async with contextlib.AsyncExitStack() as stack:
+            for start in starts:
+                if start.work.replica_id is not None:
+                    await stack.enter_async_context(self.replicas.alone(start.work.replica_id))
 
-        def place(tx: Transaction) -> ReplicaId | None:
-            entry = tx.cache.entry(start.work.entry_id)
-            jobs = unfinished(tx.jobs.of_entry(start.work.entry_id))
-            if entry is None or not jobs:
-                return None
-            found = live_replica(tx, entry.id)
-            if found is not None:
-                return found.id
-            if tx.cache.replicas_of(entry.id):
-                return None  # the old one is still being removed
-            at = self.clock.now()
-            replica = Replica(
-                id=ids.new_replica_id(), entry_id=entry.id, node_id=start.node_id, engine=entry.engine,
-                created_at=at, updated_at=at,
-            )  # fmt: skip
-            tx.cache.insert_replica(replica)
-            return replica.id
+            def work(tx: Transaction, noted: list[Replica]) -> list[Prepared]:
+                found = [self._begin(tx, noted, start, active) for start in starts]
+                return [prepared for prepared in found if prepared is not None]
 
-        replica_id = start.work.replica_id or await self.store.write(place)
+            begun = await self.replicas.write(work)
+        for prepared in begun:
+            self.replicas.reserve(prepared.replica.id)
+            self.board.placements[prepared.replica.entry_id] = prepared.replica.placement
+        return begun
+
+    def _begin(
+        self, tx: Transaction, noted: list[Replica], start: Start, active: Set[JobId]
+    ) -> Prepared | None:
+        replica_id = start.work.replica_id or self._place(tx, start)
         if replica_id is None:
             return None
-        self.board.placements[start.work.entry_id] = start.placement
-        async with self.replicas.alone(replica_id):
-            prepared = await self.replicas.write(lambda tx, noted: self._prepare(tx, noted, replica_id, active))
-        if prepared is not None:
-            self.replicas.reserve(replica_id)
-        return prepared
+        return self._prepare(tx, noted, replica_id, active, placement=start.placement)
+
+    def _place(self, tx: Transaction, start: Start) -> ReplicaId | None:
+        entry = tx.cache.entry(start.work.entry_id)
+        if entry is None or not unfinished(tx.jobs.of_entry(entry.id)):
+            return None
+        there = tx.cache.replicas_of(entry.id)
+        found = at_work(there)
+        if found is not None and not (found.state is ReplicaState.READY and self.is_gone(found.node_id)):
+            return found.id
+        if any(old.state is ReplicaState.DELETING and not self.is_gone(old.node_id) for old in there):
+            return None  # the old one is still being removed
+        at = self.clock.now()
+        for old in there:
+            if old.state is ReplicaState.REPLACED and old.node_id == start.node_id:
+                # it goes on from its own bytes
+                tx.cache.update_replica(replace(moved(old, ReplicaState.WAITING, at=at), placement=""))
+                return old.id
+        replica = Replica(
+            id=ids.new_replica_id(), entry_id=entry.id, node_id=start.node_id, engine=entry.engine, created_at=at,
+            updated_at=at,
+        )  # fmt: skip
+        tx.cache.insert_replica(replica)
+        return replica.id
 
     async def hand_over(self, prepared: Prepared) -> None:
         """Gives a prepared replica to its engine, unless it was stopped or removed meanwhile."""
@@ -141,12 +162,13 @@ class Filler:
                 await node.dispatch(order)
 
     def _prepare(
-        self, tx: Transaction, noted: list[Replica], replica_id: ReplicaId, active: Set[JobId], *, again: bool = False
-    ) -> Prepared | None:
+        self, tx: Transaction, noted: list[Replica], replica_id: ReplicaId, active: Set[JobId], *, again: bool = False,
+        placement: str = "",
+    ) -> Prepared | None:  # fmt: skip
         at = self.clock.now()
         replica = tx.cache.replica(replica_id)
         entry = tx.cache.entry(replica.entry_id) if replica is not None else None
-        if replica is None or entry is None or replica.state is ReplicaState.DELETING:
+        if replica is None or entry is None or replica.state in OUT_OF_USE:
             return None
         if (replica.state is ReplicaState.FILLING) is not again:
             return None
@@ -169,7 +191,7 @@ class Filler:
             first = replica.progress_at is None or was_paused or was_ready
             replica = replace(
                 moved(replica, ReplicaState.FILLING, at=at), progress_at=at if first else replica.progress_at,
-                next_try_at=None,
+                next_try_at=None, placement=replica.placement or placement,
             )  # fmt: skip
             tx.cache.update_replica(replica)
             noted.append(replica)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from oddaemon.domain.admission import Limits, allowance, human_bytes, human_time
 from oddaemon.domain.cache import Replica, ReplicaState
-from oddaemon.domain.errors import Unavailable
+from oddaemon.domain.errors import OpenDebridError, Unavailable
 from oddaemon.domain.events import Event, JobProgress
 from oddaemon.domain.failure import Reason, ReasonCode
-from oddaemon.domain.types import Bytes, EngineName, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, EngineName, NodeId, ReplicaId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillState, FillStatus
 from oddaemon.ports.node_client import NodeClient, NodeStatuses
@@ -33,6 +33,10 @@ from oddaemon.services.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
+REMOTE_BUSY = Seconds(1)
+"""Between two looks at a worker on which something runs; what it reports itself is looked at at once."""
+REMOTE_IDLE = Seconds(5)
+"""At one on which nothing should run."""
 FIGURES = Seconds(2)
 """Between two looks at the single files of a download whose jobs want different ones."""
 NEVER = Seconds(-1e9)
@@ -88,6 +92,9 @@ class Follower:
     _grown: dict[ReplicaId, Seconds] = field(default_factory=dict)
     _figured: dict[ReplicaId, Seconds] = field(default_factory=dict)
     _unwanted_since: dict[ReplicaId, Seconds] = field(default_factory=dict)
+    _asked_at: dict[NodeId, Seconds] = field(default_factory=dict)
+    _asking: set[NodeId] = field(default_factory=set)
+    _news: set[NodeId] = field(default_factory=set)
 
     def forget(self, replica_id: ReplicaId) -> None:
         """It does not run any more: what was seen of it means nothing for its next start."""
@@ -98,33 +105,85 @@ class Follower:
         self._grown.pop(replica_id, None)
         self._figured.pop(replica_id, None)
 
-    async def follow(self, group: asyncio.TaskGroup) -> None:
-        """One look at everything that runs."""
+    def follow(self, group: asyncio.TaskGroup) -> None:
+        """One look at everything that runs. Each node is asked beside the loop and beside the others: one that hangs,
+        or is away, holds up nobody."""
+        now = self.clock.monotonic()
+        self._news, news = set(), self._news
+        at_work = {found.node_id for found in self.view.filling()}
         for node in self.nodes():
-            filling = [found for found in self.view.filling() if found.node_id == node.node_id]
-            self.watch.watch_disk(node.node_id)  # the reserve itself may have been changed
-            trouble = self.watch.trouble(node.node_id)
-            try:
-                answer = await node.statuses()
-            except Unavailable as error:
-                log.info("node not reached", extra={"action": "node_unreached", "error": error.message})
+            if node.node_id in self._asking:
+                self._news |= news & {node.node_id}
                 continue
-            changed: list[Event] = []
-            told = self.listening(JobProgress.type)
-            for replica in filling:
-                if self.replicas.is_busy(replica.id):
-                    continue
-                if trouble is not None:
-                    reason, hold = trouble
-                    self.steps.spawn(group, replica.id, self.stopper.stop(replica.id, reason, hold=hold), "stop")
-                    continue
-                before = self.board.statuses.get(replica.id)
-                self._compare(group, replica, answer)
-                if told and replica.id in answer.statuses and answer.statuses[replica.id] != before:
-                    changed += self._progress_events(replica)
-            self.publish(changed)
-            self._sweep(group, node, answer)
-            await self.seeding.begin_missing(group, node, answer)
+            age = now - self._asked_at.get(node.node_id, NEVER)
+            local = node.node_id == self.watch.local
+            pause = REMOTE_BUSY if node.node_id in at_work else REMOTE_IDLE
+            if local or node.node_id in news or age >= pause:
+                self._asking.add(node.node_id)
+                self._asked_at[node.node_id] = now
+                group.create_task(self._follow(group, node), name=f"follow {node.node_id}")
+
+    def news(self, node_id: NodeId) -> None:
+        """The node has something to tell: it is asked with the next look."""
+        self._news.add(node_id)
+
+    async def _follow(self, group: asyncio.TaskGroup, node: NodeClient) -> None:
+        try:
+            await self._look_at(group, node)
+        except OpenDebridError as error:
+            facts = {"action": "follow_failed", "node": node.node_id, "error": error.message}
+            log.warning("a look at a node failed", extra=facts)
+        except Exception:
+            log.exception("a look at a node failed", extra={"action": "follow_crashed", "node": node.node_id})
+        finally:
+            self._asking.discard(node.node_id)
+
+    async def _look_at(self, group: asyncio.TaskGroup, node: NodeClient) -> None:
+        # what begins while the node is asked is not in its answer, and not lost either
+        asked = [
+            found.id for found in self.view.filling()
+            if found.node_id == node.node_id and not self.replicas.is_busy(found.id)
+        ]  # fmt: skip
+        try:
+            answer = await node.statuses()
+        except Unavailable as error:
+            log.info("node not reached", extra={"action": "node_unreached", "error": error.message})
+            self.watch.mute(node.node_id)
+            return
+        self.watch.answered(node.node_id)
+        answer = self._believed(node, answer)
+        self.watch.watch_disk(node.node_id)  # the reserve itself may have been changed
+        trouble = self.watch.trouble(node.node_id)
+        changed: list[Event] = []
+        told = self.listening(JobProgress.type)
+        for replica_id in asked:
+            replica = self.view.replicas.get(replica_id)
+            if replica is None or replica.state is not ReplicaState.FILLING or self.replicas.is_busy(replica_id):
+                continue
+            if trouble is not None:
+                reason, hold = trouble
+                self.steps.spawn(group, replica.id, self.stopper.stop(replica.id, reason, hold=hold), "stop")
+                continue
+            before = self.board.statuses.get(replica.id)
+            self._compare(group, replica, answer)
+            if told and replica.id in answer.statuses and answer.statuses[replica.id] != before:
+                changed += self._progress_events(replica)
+        self.publish(changed)
+        self._sweep(group, node, answer)
+        await self.seeding.begin_missing(group, node, answer)
+
+    def _believed(self, node: NodeClient, answer: NodeStatuses) -> NodeStatuses:
+        """What a node says of replicas that are another's is passed over."""
+        foreign = [
+            replica_id for replica_id in answer.statuses
+            if (known := self.view.replicas.get(replica_id)) is not None and known.node_id != node.node_id
+        ]  # fmt: skip
+        if not foreign:
+            return answer
+        facts = {"action": "foreign_replicas", "node": node.node_id, "replicas": [str(one) for one in foreign]}
+        log.warning("a node tells of replicas that are not its own", extra=facts)
+        statuses = {key: value for key, value in answer.statuses.items() if key not in foreign}
+        return replace(answer, statuses=statuses)
 
     def _compare(self, group: asyncio.TaskGroup, replica: Replica, answer: NodeStatuses) -> None:
         """What should be filling against what the engine says."""
@@ -308,12 +367,16 @@ class Follower:
                 continue
             if known is not None and known.state is ReplicaState.PAUSED and status.state is FillState.PAUSED:
                 continue
-            if not self.replicas.is_busy(replica_id):
+            if known is not None and known.state is ReplicaState.REPLACED and status.state is FillState.COMPLETE:
+                self.steps.spawn(group, replica_id, self.completer.completed(known, status), "returned")
+            elif not self.replicas.is_busy(replica_id):
                 self.steps.spawn(group, replica_id, self._stray(node, replica_id, status), "stray")
 
     async def _stray(self, node: NodeClient, replica_id: ReplicaId, status: FillStatus) -> None:
         async with self.replicas.alone(replica_id):
             replica = await self.store.read(lambda tx: tx.cache.replica(replica_id))
+            if replica is not None and replica.node_id != node.node_id:
+                return
             if replica is not None and replica.state is ReplicaState.FILLING:
                 self.view.note(replica)
                 return
@@ -330,7 +393,8 @@ class Follower:
 
     async def _engine_of(self, node: NodeClient, replica_id: ReplicaId) -> EngineName | None:
         """A replica that the store has no row of: every engine of the node is told."""
-        for health in self.board.nodes[node.node_id].engines:
+        known = self.board.nodes.get(node.node_id)
+        for health in known.engines if known is not None else ():
             if health.ok:
                 await node.cancel(health.name, replica_id)
         return None

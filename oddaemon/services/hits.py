@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from oddaemon.domain.cache import CacheEntry, CacheKey, EntryFile, Replica, ReplicaState
+from oddaemon.domain.cache import OUT_OF_USE, CacheEntry, CacheKey, EntryFile, Replica, ReplicaState, serving
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.job import Job
 from oddaemon.domain.types import EntryId, NodeId, ReplicaId
@@ -18,6 +18,8 @@ from oddaemon.services.claims import mark_missing
 from oddaemon.services.remembered import Remembered
 
 log = logging.getLogger(__name__)
+
+Candidates = tuple[CacheEntry, Sequence[Replica], Sequence[EntryFile]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class HitChecker:
     store: Store
     clock: Clock
     node: Callable[[NodeId | None], NodeClient]
+    online: Callable[[NodeId], bool] = lambda _: True
     _known: Remembered = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,14 +49,14 @@ class HitChecker:
     async def check(self, key: CacheKey) -> OnDisk:
         """Looks at the ready files of the key's current entry. Costs one read when there is none."""
 
-        def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+        def look_up(tx: Transaction) -> Candidates | None:
             entry = tx.cache.current_entry(key.full)
             return None if entry is None else _ready(tx, entry)
 
         return await self._try(await self._known.look(key.full, look_up))
 
     async def check_entry(self, entry_id: EntryId) -> OnDisk:
-        def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+        def look_up(tx: Transaction) -> Candidates | None:
             entry = tx.cache.entry(entry_id)
             return None if entry is None else _ready(tx, entry)
 
@@ -68,14 +71,18 @@ class HitChecker:
         """Of an entry whose replica is ready, and not of one that is still being filled. Raises what the node raises
         when it cannot look."""
 
-        def look_up(tx: Transaction) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
+        def look_up(tx: Transaction) -> Candidates | None:
             entry = tx.cache.entry(entry_id)
             found = None if entry is None else _ready(tx, entry)
-            return found if found is not None and found[1].state is ReplicaState.READY else None
+            if found is None:
+                return None
+            entry, replicas, files = found
+            ready = [replica for replica in replicas if replica.state is ReplicaState.READY]
+            return (entry, ready, files) if ready else None
 
         return await self._look(await self.store.read(look_up))
 
-    async def _try(self, found: tuple[CacheEntry, Replica, Sequence[EntryFile]] | None) -> OnDisk:
+    async def _try(self, found: Candidates | None) -> OnDisk:
         try:
             return await self._look(found)
         except OpenDebridError as error:
@@ -83,10 +90,13 @@ class HitChecker:
             log.info("cannot look at a cached entry", extra={"action": "verify_failed", "error": error.message})
             return OnDisk()
 
-    async def _look(self, found: tuple[CacheEntry, Replica, Sequence[EntryFile]] | None) -> OnDisk:
+    async def _look(self, found: Candidates | None) -> OnDisk:
         if found is None:
             return OnDisk()
-        entry, replica, files = found
+        entry, replicas, files = found
+        replica = serving(replicas, self.online)
+        if replica is None:
+            return OnDisk()
         sizes = await self.node(replica.node_id).verify(replica.id, files)
         bad = frozenset(file.index for file in files if sizes.get(file.index) != file.size)
         if bad and replica.state is ReplicaState.FILLING:
@@ -102,16 +112,16 @@ class HitChecker:
         for entry_id, bad in seen.bad.items():
             entry = tx.cache.entry(entry_id)
             ready = _ready(tx, entry) if entry is not None else None
-            if entry is not None and ready is not None and ready[1].id == seen.replica:
+            looked_at = [] if ready is None else [replica for replica in ready[1] if replica.id == seen.replica]
+            if entry is not None and ready is not None and looked_at:
                 still = bad & {file.index for file in ready[2]}
                 if still:
-                    requeued += mark_missing(tx, entry, ready[1], still, at)
+                    requeued += mark_missing(tx, entry, looked_at[0], still, at)
         return requeued
 
 
-def _ready(tx: Transaction, entry: CacheEntry) -> tuple[CacheEntry, Replica, Sequence[EntryFile]] | None:
-    """The entry with the replica that holds its ready files."""
+def _ready(tx: Transaction, entry: CacheEntry) -> Candidates | None:
+    """The entry with the replicas that may hold its ready files."""
     files = [file for file in tx.cache.files(entry.id) if file.ready]
-    replicas = tx.cache.replicas_of(entry.id)
-    replica = next((found for found in replicas if found.state is not ReplicaState.DELETING), None)
-    return (entry, replica, files) if files and replica is not None else None
+    replicas = [found for found in tx.cache.replicas_of(entry.id) if found.state not in OUT_OF_USE]
+    return (entry, replicas, files) if files and replicas else None

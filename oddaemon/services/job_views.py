@@ -58,9 +58,8 @@ class JobViews:
         if job.finished and status is not None and status.engine_state == SEEDING:
             shown = replace(job, engine_state=SEEDING)
         if not job.finished:
-            waiting = None
-            if job.state is JobState.QUEUED:
-                waiting = self._waiting(job)
+            # of what runs only that its node is away
+            waiting = self._waiting(job) if job.state is JobState.QUEUED else self.board.reasons.get(job.id)
             shown = replace(
                 job,
                 # of a full disk the figures of now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from oddaemon.domain.cache import EntryFile, Replica, ReplicaState
+from oddaemon.domain.cache import EntryFile, Replica, ReplicaState, serving
 from oddaemon.domain.errors import InvalidSelection, NotFound, NotReady
 from oddaemon.domain.files import display_name
 from oddaemon.domain.job import Job, JobState
@@ -12,17 +12,17 @@ from oddaemon.domain.link import Link, LinkKind
 from oddaemon.domain.selection import compact, select
 from oddaemon.ports.store import Transaction
 
-_ABSENT = frozenset({ReplicaState.MISSING, ReplicaState.DELETING})
-
 
 def replica_of(tx: Transaction, job: Job) -> tuple[Replica, Sequence[EntryFile]]:
-    """The replica that holds the job's ready files. Raises NotReady."""
+    """The replica that holds the job's ready files, on a node that can be reached if there is one. Raises NotReady."""
     if job.entry_id is None or job.state is JobState.CANCELLED:
         raise not_ready(job, f"it is {job.state}")
     files = tx.cache.files(job.entry_id)
-    for replica in tx.cache.replicas_of(job.entry_id):
-        if replica.state not in _ABSENT:
-            return replica, files
+    nodes = {node.id: node.online for node in tx.nodes.all()}
+    there = [found for found in tx.cache.replicas_of(job.entry_id) if found.state is not ReplicaState.MISSING]
+    replica = serving(there, lambda node: nodes.get(node, False))
+    if replica is not None:
+        return replica, files
     if job.state is JobState.QUEUED and job.reason is not None:
         raise not_ready(job, job.reason.message)
     raise not_ready(job, f"it is {job.state}" if files else "its files are not known yet")

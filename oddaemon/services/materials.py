@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from oddaemon.domain.cache import Replica
+from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.failure import Failure, FailureCode
 from oddaemon.domain.job import Job
 from oddaemon.domain.source import Source
@@ -30,7 +30,8 @@ def engine_options(options: Mapping[str, str], material: Material | None) -> dic
 
 
 def material_for(tx: Transaction, replica: Replica, jobs: Sequence[Job]) -> Material | None:
-    """The replica's material; the first claimant's is handed over when it has none or its secrets are erased."""
+    """The replica's material; the first claimant's is handed over when it has none or its secrets are erased, else that
+    of the replica in whose place it is filled."""
     own = tx.materials.of_replica(replica.id)
     if own is not None and not own.erased:
         return own
@@ -40,6 +41,12 @@ def material_for(tx: Transaction, replica: Replica, jobs: Sequence[Job]) -> Mate
             merged = replace(theirs, torrent=theirs.torrent or (own.torrent if own else None))
             tx.materials.put_for_replica(replica.id, merged)
             return merged
+    if own is None:
+        for before in tx.cache.replicas_of(replica.entry_id):
+            theirs = tx.materials.of_replica(before.id) if before.state is ReplicaState.REPLACED else None
+            if theirs is not None:
+                tx.materials.put_for_replica(replica.id, theirs)
+                return theirs
     return own
 
 

@@ -22,6 +22,8 @@ from oddaemon.services.board import Board
 log = logging.getLogger(__name__)
 
 SNAPSHOT_AGE = Seconds(3)
+ROUND = Seconds(2)
+"""Between two times that `listen` is called, when all is well."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,8 @@ class NodeWatch:
     _heard_at: dict[NodeId, Seconds] = field(default_factory=dict)
     _silent_from: dict[NodeId, Seconds] = field(default_factory=dict)
     """When each offline worker went, on the monotonic clock: setting the wall clock ends no grace."""
+    _mute_from: dict[NodeId, Seconds] = field(default_factory=dict)
+    """Since when a worker has answered none of our calls."""
     _listening_from: Seconds | None = None
     _listened_at: Seconds = Seconds(0)
     _told: dict[NodeId, NodeSnapshot] = field(default_factory=dict)
@@ -67,7 +71,24 @@ class NodeWatch:
         judge or an admin's to set (its marks, `disk_low`, `offline_since`) stays what it is here, whatever `seen`
         says; of a node that nobody knew it is taken from the store, else from `seen`."""
         self._heard_at[seen.id] = self.clock.monotonic()
-        await self._note(replace(seen, online=True, offline_since=None))
+        known = self.board.nodes.get(seen.id)
+        if known is not None and self._is_mute(seen.id):
+            await self._note(replace(seen, online=known.online, offline_since=known.offline_since))
+        else:
+            await self._note(replace(seen, online=True, offline_since=None))
+
+    def mute(self, node_id: NodeId) -> None:
+        """The node did not answer a call. One that tells and does not listen (a line that is cut one way) is offline
+        too, after the same time."""
+        if node_id != self.local:
+            self._mute_from.setdefault(node_id, self.clock.monotonic())
+
+    def answered(self, node_id: NodeId) -> None:
+        self._mute_from.pop(node_id, None)
+
+    def _is_mute(self, node_id: NodeId) -> bool:
+        since = self._mute_from.get(node_id)
+        return since is not None and self.clock.monotonic() - since >= self.life().silence
 
     def offline_since(self, node_id: NodeId) -> datetime | None:
         """None for a node that is online, or that nobody knows."""
@@ -96,7 +117,7 @@ class NodeWatch:
     def forget(self, node_id: NodeId) -> None:
         """The node was removed."""
         self.board.nodes.pop(node_id, None)
-        for known in (self._snapshot_at, self._heard_at, self._silent_from, self._told):
+        for known in (self._snapshot_at, self._heard_at, self._silent_from, self._mute_from, self._told):
             known.pop(node_id, None)
         self.changed()
 
@@ -114,11 +135,13 @@ class NodeWatch:
         now, life = self.clock.monotonic(), self.life()
         pause = now - self._listened_at
         self._listened_at = now
-        if pause > life.heartbeat_every:
+        if pause > life.heartbeat_every + ROUND:
             # nobody was heard because nobody listened: the machine slept, or was too busy
-            self._heard_at = {node: Seconds(at + pause) for node, at in self._heard_at.items()}
+            earliest = Seconds(now - life.silence + life.heartbeat_every)
+            for times in (self._heard_at, self._mute_from):
+                times.update({node: max(at, earliest) for node, at in times.items()})
             if self._listening_from is not None:
-                self._listening_from = Seconds(self._listening_from + pause)
+                self._listening_from = max(self._listening_from, earliest)
         for node_id, node in list(self.board.nodes.items()):
             if node_id == self.local or (not node.online and self._is_stored_offline(node_id)):
                 continue
@@ -126,7 +149,7 @@ class NodeWatch:
                 heard = self._listening_from
             else:
                 heard = self._heard_at.get(node_id, now)
-            if now - heard >= life.silence:
+            if now - heard >= life.silence or (node.online and self._is_mute(node_id)):
                 await self._went(node, Seconds(now))
 
     def _is_stored_offline(self, node_id: NodeId) -> bool:
@@ -257,7 +280,11 @@ class NodeWatch:
 
     def rooms(self) -> dict[NodeId, NodeRoom]:
         """Every node, with nothing counted as running yet."""
-        return {node_id: NodeRoom(node=node) for node_id, node in self.board.nodes.items()}
+        now = self.clock.monotonic()
+        shunned = {node: why for node, (until, why) in self.board.shunned.items() if until > now}
+        return {
+            node_id: NodeRoom(node=node, shunned=shunned.get(node_id)) for node_id, node in self.board.nodes.items()
+        }
 
 
 _NO_FIGURES = DiskUsage(total=Bytes(0), free=Bytes(0))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from oddaemon.domain.admission import Limits, allowance
+from oddaemon.domain.admission import Limits, allowance, node_offline
 from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.errors import OpenDebridError, StorageMissing, StoreError
 from oddaemon.domain.events import Event, JobChanged, JobWaiting
@@ -26,16 +26,24 @@ from oddaemon.services.filling import Filler
 from oddaemon.services.hits import HitChecker, OnDisk
 from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.replicas import Replicas
-from oddaemon.services.scheduler import Schedule, Scheduler, Work
+from oddaemon.services.scheduler import Schedule, Scheduler, Start, Work
 from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import Figures, largest_of_user, never_fits, over_storage, own_limits
+from oddaemon.services.takeover import Takeover
 from oddaemon.services.works import works_of
 
 LOOK_SECONDS = Seconds(2)
 """For a disk to answer what it has of ready files: everybody's next steps wait for it."""
+STARTS = 500
+"""So many are stored in one unit of work: others have their turn with the store between them."""
 LOOK_AGAIN = timedelta(seconds=5)
 """After nobody could look at ready files."""
+
+
+def batched(starts: Sequence[Start], size: int) -> Iterator[Sequence[Start]]:
+    for first in range(0, len(starts), size):
+        yield starts[first : first + size]
 
 
 @dataclass(slots=True)
@@ -54,6 +62,7 @@ class Planner:
     stopper: Stopper
     checksums: Checksums
     hits: HitChecker
+    takeover: Takeover
     limits: Callable[[], Limits]
     publish: Callable[[Sequence[Event]], None]
     due_at: datetime | None = None
@@ -69,6 +78,8 @@ class Planner:
         now, began = self.clock.now(), time.process_time()
         await self._end_holds(now)
         claims = await self._look()
+        if await self.takeover.due():
+            claims = await self._look()
         if await self._settle_ready(group):
             claims = await self._look()
         limits = self.limits()
@@ -78,18 +89,19 @@ class Planner:
         self.due_at = await self._next_due(now)
         for replica in self.view.idle():
             self.steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
-        works = works_of(self.view, now, self._blocked)
+        works = works_of(self.view, now, self._blocked, self.watch.is_past_grace)
         schedule = self.scheduler.plan(claims, works, self.watch.rooms(), limits, own=self.view.own, over=over)
         await self._mark(claims, works, schedule)
         self._show(claims, schedule)
         self.cost = Seconds(time.process_time() - began)
-        for start in schedule.starts:
-            key = start.work.replica_id
-            if key is None or not self.replicas.is_busy(key):
-                prepared = await self.filler.prepare(start, schedule.active)
-                if prepared is not None:
-                    step = self.steps.guarded(prepared.replica.id, self.filler.hand_over(prepared), "start")
-                    group.create_task(step, name=f"start {prepared.replica.id}")
+        for some in batched(schedule.starts, STARTS):
+            free = [
+                start for start in some
+                if start.work.replica_id is None or not self.replicas.is_busy(start.work.replica_id)
+            ]  # fmt: skip
+            for prepared in await self.filler.prepare(free, schedule.active) if free else ():
+                step = self.steps.guarded(prepared.replica.id, self.filler.hand_over(prepared), "start")
+                group.create_task(step, name=f"start {prepared.replica.id}")
         for entry_id in schedule.stop:
             replica_id = works[entry_id].replica_id
             if replica_id is not None:
@@ -255,15 +267,26 @@ class Planner:
     def _show(self, claims: Sequence[ClaimRow], schedule: Schedule) -> None:
         """Why each waiting job waits; watchers are told of what changed."""
         before, at = self.board.reasons, self.clock.now()
-        self.board.reasons = schedule.reasons
+        self.board.reasons = {**schedule.reasons, **self._away(claims)}
         self.board.positions = schedule.positions
         self.publish(
             [
                 JobWaiting(at=at, job_id=claim.job_id, job_number=claim.number, user_id=claim.user_id)
                 for claim in claims
-                if before.get(claim.job_id) != schedule.reasons.get(claim.job_id)
+                if before.get(claim.job_id) != self.board.reasons.get(claim.job_id)
             ]
         )
+
+    def _away(self, claims: Sequence[ClaimRow]) -> dict[JobId, Reason]:
+        """Running jobs of nodes that cannot be reached keep their state, and say so."""
+        offline = {node.id: node_offline(node) for node in self.board.nodes.values() if not node.online}
+        if not offline:
+            return {}
+        there = {found.entry_id: found.node_id for found in self.view.filling() if found.node_id in offline}
+        return {
+            claim.job_id: offline[there[claim.entry_id]]
+            for claim in claims if claim.active and claim.entry_id in there
+        }  # fmt: skip
 
     def would_run(
         self, engine: EngineName, size: Bytes | None, wish: NodeId | None = None

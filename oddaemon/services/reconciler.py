@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from oddaemon.domain.cache import Replica
 from oddaemon.domain.errors import OpenDebridError
-from oddaemon.domain.types import EntryId, Seconds
+from oddaemon.domain.types import EntryId, NodeId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store
@@ -22,7 +22,7 @@ from oddaemon.services.following import Follower
 from oddaemon.services.kept_figures import KeptFigures
 from oddaemon.services.node_watch import NodeWatch
 from oddaemon.services.planning import Planner
-from oddaemon.services.strays import take_stock
+from oddaemon.services.returning import Returning
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Reconciler:
     follower: Follower
     deleter: Deleter
     figures: KeptFigures
+    returning: Returning
     last_tick: Seconds = Seconds(0)
     """When the loop last came round, on the monotonic clock: what a watchdog looks at."""
     _polled_at: Seconds = NEVER
@@ -68,6 +69,7 @@ class Reconciler:
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _planned_at: Seconds = NEVER
     _begun: bool = False
+    _back: set[NodeId] = field(default_factory=set)
 
     def replan(self) -> None:
         """A plan is due at the next round; never waits."""
@@ -80,10 +82,16 @@ class Reconciler:
         self._dirty = True
         self._woken.set()
 
-    def news(self) -> None:
-        """An engine has something to tell; never waits."""
+    def news(self, node_id: NodeId | None = None) -> None:
+        """An engine, or a worker, has something to tell; never waits."""
+        self.follower.news(node_id or self.watch.local)
         self._news = True
         self._woken.set()
+
+    def back(self, node_id: NodeId) -> None:
+        """A node can be reached again; never waits."""
+        self._back.add(node_id)
+        self.news(node_id)
 
     def note(self, replica: Replica) -> None:
         """A replica was stored."""
@@ -100,7 +108,6 @@ class Reconciler:
     async def run(self) -> None:
         """Until cancelled. A round that fails is logged, and the next one follows."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(take_stock(self.store, self.clock, self.nodes(), self.board), name="take stock")
             while True:
                 try:
                     await self._round(group)
@@ -142,9 +149,13 @@ class Reconciler:
             elif self.watch.due(node):
                 # beside the loop: an engine that does not answer holds up nothing else
                 group.create_task(self.watch.look_at(node), name=f"look at {node.node_id}")
+        self._back, back = set(), self._back
+        for node in self.nodes():
+            if node.node_id in back:
+                group.create_task(self.returning.back(node), name=f"back {node.node_id}")
         if now - self._polled_at >= self._poll_after():
             self._polled_at, self._news = now, False
-            await self.follower.follow(group)
+            self.follower.follow(group)
         if self._plan_due(now):
             self._dirty = False
             if await self.planner.plan(group):

@@ -106,6 +106,8 @@ class Resolver:
     node: Callable[[NodeId | None], NodeClient]
     hits: HitChecker
     limits: Callable[[], Limits]
+    asking: Callable[[NodeId | None, EngineName | None], NodeClient]
+    """Which node to ask about a source: the one that was wished for, else one that is online and has the engine."""
     joined: Callable[[EntryId | None], None]
     """Told of every entry that a job has joined."""
     _looking: dict[JobId, asyncio.Task[None]] = field(default_factory=dict)
@@ -231,10 +233,11 @@ class Resolver:
                     hint=f"odctl retry {job.number} -O …, or add it again with them",
                 ),
             )
-        node = self.node(job.node_wish)
         known = job.engine_wish or self._chosen.get(job.id)
+        node = self.asking(job.node_wish, known)
         choice = Choice(known) if known else await self.choose(node, source, options)
         engine = choice.engine
+        node = self.asking(job.node_wish, engine)
         node.validate_options(engine, options)
         key = key_of(source, engine)
         name, size = None, choice.size

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from oddaemon.domain.admission import Limits, NodeRoom, UserTurns, eligible, running_at_once
+from oddaemon.domain.admission import Limits, NodeRoom, UserTurns, fitting_rooms, running_at_once, why_dropped
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold
 from oddaemon.domain.node import NodeSnapshot
@@ -18,6 +18,8 @@ from oddaemon.ports.store import ClaimRow
 SAME_TORRENT = Reason(
     code=ReasonCode.SAME_TORRENT, message="another download of the same torrent has to end first"
 )
+TOLD = 10
+"""Of so many nodes a placement says why it is not they."""
 QUEUE_PAUSED = Reason(code=ReasonCode.QUEUE_PAUSED, message="the queue is paused")
 
 
@@ -218,7 +220,8 @@ class Scheduler:
         unknown = turns.refuses_unknown(claim.user_id) if work.may_surprise else None
         if unknown is not None:
             return None, unknown
-        wish = work.node_id or claim.node_wish
+        # a node that was removed is waited for by nobody
+        wish = work.node_id or (claim.node_wish if claim.node_wish in rooms else None)
         shut = closed.get((work.engine, wish))
         if shut is not None:
             return None, shut
@@ -240,28 +243,45 @@ class Scheduler:
         wish: NodeId | None = None,
     ) -> tuple[NodeId | None, str, Reason]:  # fmt: skip
         """The best node and a sentence on why; or None and the reason that is closest to letting it start."""
-        fitting, dropped = eligible(rooms, engine, remaining, limits, wish)
+        fitting = fitting_rooms(rooms, engine, remaining, limits, wish)
         if not fitting:
+            dropped = why_dropped(rooms, engine, remaining, limits, wish)
             if wish is not None and wish in dropped:
                 return None, "", dropped[wish]
             nowhere = Reason(code=ReasonCode.NO_NODE, message=f"no node has the engine {engine}")
             best = max(dropped.values(), key=lambda reason: _CLOSENESS.get(reason.code, 0), default=nowhere)
             return None, "", best
-        ranking = self.balancer.rank(
-            engine,
-            remaining,
-            [
-                Candidate(
-                    id=room.node.id, is_local=room.node.is_controller, active=room.running,
-                    max_concurrent=running_at_once(room.node, limits),
-                    available=Bytes(max(0, room.above_reserve(limits))), weight=weight_of(room.node),
-                )
-                for room in fitting
-            ],
-        )  # fmt: skip
-        aside = "; ".join(f"{reason.message}" for reason in dropped.values())
-        why = ranking.reason + (f" (not: {aside})" if aside else "")
+        ranking = self.balancer.rank(engine, remaining, [_candidate(room, limits) for room in fitting])
+        why = ranking.reason + aside(rooms, fitting, engine, remaining, limits, wish)
         return ranking.order[0], why, Reason(code=ReasonCode.QUEUED, message=why)
+
+
+def _candidate(room: NodeRoom, limits: Limits) -> Candidate:
+    """As the room is now: made anew only after it has taken something."""
+    if room.candidate is None:
+        room.candidate = Candidate(
+            id=room.node.id, is_local=room.node.is_controller, active=room.running,
+            max_concurrent=running_at_once(room.node, limits),
+            available=Bytes(max(0, room.above_reserve(limits))), weight=weight_of(room.node),
+        )  # fmt: skip
+    assert isinstance(room.candidate, Candidate)
+    return room.candidate
+
+
+def aside(
+    rooms: Mapping[NodeId, NodeRoom], fitting: Sequence[NodeRoom], engine: EngineName, remaining: Bytes | None,
+    limits: Limits, wish: NodeId | None,
+) -> str:  # fmt: skip
+    """Why it is none of the others: of each, or of the first of many."""
+    taken = {room.node.id for room in fitting}
+    others = [node_id for node_id in rooms if node_id not in taken]
+    if not others:
+        return ""
+    if wish is not None:
+        return " (it was asked for)"
+    told = why_dropped({node_id: rooms[node_id] for node_id in others[:TOLD]}, engine, remaining, limits)
+    more = f"; {len(others) - TOLD} more" if len(others) > TOLD else ""
+    return f" (not: {'; '.join(reason.message for reason in told.values())}{more})"
 
 
 def weight_of(node: NodeSnapshot) -> float:

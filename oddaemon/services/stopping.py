@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from oddaemon.domain.admission import Limits
-from oddaemon.domain.cache import EntryFile, Replica, ReplicaState, moved
-from oddaemon.domain.errors import NoSpace, OpenDebridError, StorageFailed, StorageMissing, Unavailable
+from oddaemon.domain.cache import OUT_OF_USE, EntryFile, Replica, ReplicaState, moved
+from oddaemon.domain.errors import NodeUnavailable, NoSpace, OpenDebridError, StorageFailed, StorageMissing, Unavailable
 from oddaemon.domain.failure import Failure, Reason, ReasonCode
 from oddaemon.domain.job import Hold, Job, JobState, Signal
 from oddaemon.domain.retry import SPACE_WAIT, after_failure
@@ -27,8 +27,11 @@ from oddaemon.services.told import Told
 log = logging.getLogger(__name__)
 
 UNAVAILABLE_WAIT = Seconds(3)
+SHUN = SPACE_WAIT
+"""For so long a node that refused one start is passed over for others that can be had."""
 ENGINE_AWAY = (ReasonCode.ENGINE_DOWN, UNAVAILABLE_WAIT)
 PUT_OFF: Mapping[type[Unavailable], tuple[ReasonCode, Seconds]] = {
+    NodeUnavailable: (ReasonCode.NODE_OFFLINE, UNAVAILABLE_WAIT),
     StorageMissing: (ReasonCode.STORAGE_MISSING, UNAVAILABLE_WAIT),
     StorageFailed: (ReasonCode.STORAGE_FAILED, SPACE_WAIT),
     NoSpace: (ReasonCode.NO_SPACE, SPACE_WAIT),
@@ -82,6 +85,10 @@ class Stopper:
         """The node, its engine or its disk is away: nobody's failed attempt."""
         code, wait = next((found for kind, found in PUT_OFF.items() if isinstance(error, kind)), ENGINE_AWAY)
         until = self.clock.now() + timedelta(seconds=wait)
+        replica = await self.store.read(lambda tx: tx.cache.replica(replica_id))
+        if replica is not None:
+            why = Reason(code=code, message=f"node {replica.node_id} could not take the last one: {error.message}")
+            self.board.shunned[replica.node_id] = Seconds(self.clock.monotonic() + SHUN), why
         reason = Reason(code=code, message=error.message, retry_at=until)
         hold = Hold.DISK if code is ReasonCode.NO_SPACE else None
         await self.to_waiting(replica_id, reason, hold=hold, until=until)
@@ -133,7 +140,7 @@ class Stopper:
 
         def rested(tx: Transaction) -> Replica | None:
             replica = tx.cache.replica(replica_id)
-            if replica is None or replica.state in {ReplicaState.FILLING, ReplicaState.READY, ReplicaState.DELETING}:
+            if replica is None or replica.state in {ReplicaState.FILLING, ReplicaState.READY, *OUT_OF_USE}:
                 return None
             if unfinished(tx.jobs.of_entry(replica.entry_id)):
                 return None

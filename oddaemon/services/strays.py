@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from oddaemon.domain.errors import StoreError, Unavailable
 from oddaemon.domain.types import ReplicaId, Seconds
@@ -18,21 +17,22 @@ AGAIN = Seconds(1)
 """Between two attempts to ask the store."""
 
 
-async def take_stock(store: Store, clock: Clock, nodes: Sequence[NodeClient], board: Board) -> None:
-    """Directories that no replica owns are told of and left alone: the store may have been restored from an older
-    backup, and what they hold is somebody's."""
-    for node in nodes:
-        try:
-            found = set(await node.inventory())
-        except Unavailable as error:
-            log.info("no inventory", extra={"action": "inventory_failed", "error": error.message})
-            continue
-        owned = await _owned(store, clock)
-        board.strays[node.node_id] = len(found - owned)
-        if found - owned:
-            names = [str(one) for one in found - owned]
-            facts = {"action": "strays", "node": node.node_id, "directories": names}
-            log.warning("directories without an owner", extra=facts)
+async def take_stock_of(
+    store: Store, clock: Clock, node: NodeClient, board: Board
+) -> frozenset[ReplicaId] | None:
+    """What has a directory on a node; None when it cannot say. Directories that no replica owns are told of and left
+    alone: the store may have been restored from an older backup, and what they hold is somebody's."""
+    try:
+        found = frozenset(await node.inventory())
+    except Unavailable as error:
+        log.info("no inventory", extra={"action": "inventory_failed", "error": error.message})
+        return None
+    strays = found - await _owned(store, clock)
+    board.strays[node.node_id] = len(strays)
+    if strays:
+        facts = {"action": "strays", "node": node.node_id, "directories": [str(one) for one in strays]}
+        log.warning("directories without an owner", extra=facts)
+    return found
 
 
 async def _owned(store: Store, clock: Clock) -> set[ReplicaId]:

@@ -20,7 +20,7 @@ from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.board import Board
-from oddaemon.services.claims import fail, settle, wanted_by, with_figures
+from oddaemon.services.claims import fail, ready_elsewhere, settle, wanted_by, with_figures
 from oddaemon.services.entry_files import entry_file, reported_files, total_size
 from oddaemon.services.joint_wishes import unfinished
 from oddaemon.services.private_torrents import split_private
@@ -72,6 +72,8 @@ class Tracker:
                 current = tx.cache.replica(replica.id)
                 if entry is None or current is None or current.state is not ReplicaState.FILLING:
                     return
+                if ready_elsewhere(tx, current):
+                    return  # the files that are ready are of another replica, until this one has all that is wanted
                 tx.cache.put_files(entry.id, files)
                 name = entry.name or (display_name(status.name) if status.name else None)
                 tx.cache.update_entry(replace(entry, files_known=True, name=name, total_size=total_size(files)))

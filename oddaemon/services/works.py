@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from oddaemon.domain.cache import Replica, ReplicaState
+from oddaemon.domain.cache import Replica, ReplicaState, at_work
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.retry import SET_BACK, waits
-from oddaemon.domain.types import EntryId
+from oddaemon.domain.types import EntryId, NodeId
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.scheduler import Work
 
@@ -17,20 +17,28 @@ MEASURED_IN = timedelta(seconds=10)
 STALL_CODES = frozenset({ReasonCode.NO_SEEDS, ReasonCode.STALLED})
 
 
-def works_of(view: AtWork, now: datetime, blocked: Mapping[EntryId, Reason]) -> dict[EntryId, Work]:
-    """`blocked`: ready entries that are not to be begun again now."""
+def works_of(
+    view: AtWork, now: datetime, blocked: Mapping[EntryId, Reason], gone: Callable[[NodeId], bool] = lambda _: False
+) -> dict[EntryId, Work]:
+    """`blocked`: ready entries that are not to be begun again now. `gone`: whether a node has been away for so long
+    that what is there is fetched again elsewhere."""
     current: dict[EntryId, Replica] = {}
     leaving: set[EntryId] = set()
     for replica in view.replicas.values():
+        is_gone = gone(replica.node_id)
         if replica.state is ReplicaState.DELETING:
-            leaving.add(replica.entry_id)
-        else:
-            current[replica.entry_id] = replica
+            if not is_gone:
+                leaving.add(replica.entry_id)
+        elif replica.state is not ReplicaState.REPLACED and not (is_gone and replica.state is ReplicaState.READY):
+            known = current.get(replica.entry_id)
+            found = at_work([replica] if known is None else [known, replica])
+            if found is not None:
+                current[replica.entry_id] = found
     works: dict[EntryId, Work] = {}
     for entry_id, claims in view.by_entry.items():
-        found = current.get(entry_id)
-        if found is not None:
-            works[entry_id] = _work_of(view, found, now, claims[0].info_hash, blocked.get(entry_id))
+        there = current.get(entry_id)
+        if there is not None:
+            works[entry_id] = _work_of(view, there, now, claims[0].info_hash, blocked.get(entry_id))
             continue
         removing = None
         if entry_id in leaving:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision. A test holds it against the migrations: reading it here spares every start importing Alembic."""
 
 
@@ -226,6 +226,7 @@ replicas = sa.Table(
     sa.Column("handle", sa.Text()),
     sa.Column("reason", _json()),
     sa.Column("error", _json()),
+    sa.Column("placement", sa.Text(), server_default="", nullable=False),
 )
 sa.Index("ix_replicas_entry_id", replicas.c.entry_id)
 sa.Index("ix_replicas_state", replicas.c.state)

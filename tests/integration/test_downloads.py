@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -767,12 +767,12 @@ async def test_a_pause_between_the_plan_and_the_start_holds(tmp_path: Path, monk
     async with house(tmp_path) as home:
         prepare, held = Filler.prepare, asyncio.Event()
 
-        async def late(self: Filler, start: Start, active: Set[JobId]) -> Prepared | None:
+        async def late(self: Filler, starts: Sequence[Start], active: Set[JobId]) -> list[Prepared]:
             if not held.is_set():
                 (job_id,) = active
                 await home.core.downloads.pause(home.admin, job_id)
                 held.set()
-            return await prepare(self, start, active)
+            return await prepare(self, starts, active)
 
         monkeypatch.setattr(Filler, "prepare", late)
         view = await home.add(URL, options={"size": "1000000", "rate": "1000"})

@@ -48,7 +48,7 @@ FILE_COLUMNS = (
 )  # fmt: skip
 REPLICA_COLUMNS = (
     _R.id, _R.entry_id, _R.node_id, _R.engine, _R.created_at, _R.updated_at, _R.state, _R.handle, _R.engine_state,
-    _R.reason, _R.error, _R.attempts, _R.next_try_at, _R.done, _R.wanted, _R.progress_at, _R.afresh,
+    _R.reason, _R.error, _R.attempts, _R.next_try_at, _R.done, _R.wanted, _R.progress_at, _R.afresh, _R.placement,
 )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def replica_of(row: RawRow) -> Replica:
     """A row of `REPLICA_COLUMNS`."""
     (
         id_, entry_id, node_id, engine, created_at, updated_at, state, handle, engine_state,
-        reason, error, attempts, next_try_at, done, wanted, progress_at, afresh,
+        reason, error, attempts, next_try_at, done, wanted, progress_at, afresh, placement,
     ) = row  # fmt: skip
     return Replica(
         id=_replica_id(id_),
@@ -210,6 +210,7 @@ def replica_of(row: RawRow) -> Replica:
         wanted=_bytes_or_none(wanted),
         progress_at=time_or_none(progress_at),
         afresh=bool_of(afresh),
+        placement=text_of(placement),
     )
 
 
@@ -232,6 +233,7 @@ def replica_row(replica: Replica) -> dict[str, Any]:
         "wanted": replica.wanted,
         "progress_at": replica.progress_at,
         "afresh": replica.afresh,
+        "placement": storable(replica.placement),
     }
 
 
