@@ -64,6 +64,27 @@ def test_the_daemon_never_imports_yt_dlp() -> None:
     assert "yt_dlp" not in {name.partition(".")[0] for name in found}
 
 
+def test_a_worker_has_no_store_no_rest_and_no_accounts() -> None:
+    """aiohttp is there: aria2's engine is a client of its. Its server is not."""
+    found = modules_after(
+        "from oddaemon.app.cli import WORKER_GROUPS\n"
+        "from oddaemon.app.load_settings import load\n"
+        "loaded = load(environ={}, groups=WORKER_GROUPS)\n"
+        "assert not loaded.broken, loaded.broken\n"
+        "import oddaemon.app.lifecycle, oddaemon.app.logs, oddaemon.app.compose_worker\n"
+        "import oddaemon.transports.grpc.worker"
+    )
+    packages = {name.partition(".")[0] for name in found}
+    assert not packages & {"sqlalchemy", "alembic", "psycopg", "sqlite3", "yt_dlp", "textual", "jwt", "bcrypt"}
+    assert not {
+        name for name in found
+        if name.startswith((
+            "aiohttp.web_app", "aiohttp.web_server", "oddaemon.store", "oddaemon.api.rest", "oddaemon.subscribers.",
+            "oddaemon.balancers.", "oddaemon.services.reconciler", "oddaemon.services.accounts",
+        ))
+    }  # fmt: skip
+
+
 def test_file_processes_are_quick_to_start() -> None:
     found = {name.partition(".")[0] for name in modules_after("import oddaemon.app.compose_fileserver")}
     assert not found & {"sqlalchemy", "grpclib", "betterproto2", "pydantic", "aria2p", "yt_dlp"}

@@ -13,6 +13,8 @@ class TcpRelay:
     to: int
     """A port of this machine."""
     port: int = 0
+    refused: int = 0
+    """Who came while nobody was there."""
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
     lines: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -32,6 +34,7 @@ class TcpRelay:
             there, back = await asyncio.open_connection("127.0.0.1", self.to)
         except OSError:
             # nobody is there: whoever came is told so
+            self.refused += 1
             writer.transport.abort()
             return
         self.lines |= {writer, back}
