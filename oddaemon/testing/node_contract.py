@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ from oddaemon.domain.torrent import TorrentFile, TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, ReplicaId, Seconds
 from oddaemon.ports.engine import FillState, FillStatus, failure_of
 from oddaemon.ports.node_client import Dispatch, NodeClient
+from oddaemon.ports.storage import StoredFile
 from oddaemon.testing.engine_progress import eventually
 from oddaemon.testing.engine_samples import EngineHarness, Sample
 
@@ -131,6 +133,7 @@ class NodeClientContract:
         await raises(StorageMissing, harness.node.dispatch(an_order(harness, harness.samples.small)))
         await raises(StorageMissing, harness.node.inventory())
         await raises(StorageMissing, harness.node.verify(ReplicaId(uuid4()), [an_entry_file("x")]))
+        await raises(StorageMissing, harness.node.stat(ReplicaId(uuid4()), ["x"]))
         assert [path.name for path in harness.base.iterdir() if path.is_dir() and path.name != "state"] == []
 
     # filling
@@ -352,6 +355,17 @@ class NodeClientContract:
         for ready, size in ((False, None), (True, 7)):
             found = await harness.node.verify(replica_id, [an_entry_file("f", ready=ready)])
             assert found == {1: size}
+
+    async def test_stat_tells_what_lies_there(self, harness: NodeHarness) -> None:
+        replica_id = ReplicaId(uuid4())
+        directory = harness.base / str(replica_id)
+        directory.mkdir(mode=0o700)
+        (directory / "f").write_bytes(b"x" * 7)
+        os.utime(directory / "f", ns=(5, 1_700_000_000_123_456_789))
+        found = await harness.node.stat(replica_id, ["nothing", "f", *["nothing"] * 2000])
+        assert found[1] == StoredFile(path="f", size=Bytes(7), modified_ns=1_700_000_000_123_456_789)
+        assert [file for file in found if file is not None] == [found[1]]
+        assert len(found) == 2002
 
     async def test_checksum(self, harness: NodeHarness) -> None:
         replica_id = await filled(harness, harness.samples.small)

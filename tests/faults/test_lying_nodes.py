@@ -62,7 +62,7 @@ class Liar(NodeService):
             await asyncio.sleep(0)
 
     snapshot = dispatch = verify = checksum = pause = delete = claims = sniff = resolve_cache_key = probe = peers = _lie
-    raw_status = _lie
+    raw_status = stat = _lie
     get_statuses = list_files = inventory = read_file = _lies
 
 
@@ -93,6 +93,7 @@ CALLS: dict[str, Call] = {
     "statuses": lambda node: node.statuses(),
     "list_files": lambda node: node.list_files(ARIA2, REPLICA),
     "verify": lambda node: node.verify(REPLICA, [EntryFile(index=1, path="f", disk_path="f")]),
+    "stat": lambda node: node.stat(REPLICA, ["f"]),
     "checksum": lambda node: node.checksum(REPLICA, "f", "sha256"),
     "delete": lambda node: node.delete(ARIA2, REPLICA),
     "inventory": lambda node: node.inventory(),
@@ -136,6 +137,9 @@ LIES: list[tuple[str, list[Any]]] = [
     ("list_files", [pb.ListFilesResponse(files=[pb.FillFile(index=1, disk_path=b"f", size=2**62)])]),
     ("verify", [pb.VerifyResponse(files=[pb.VerifiedFile(index=2, size=5)])]),
     ("verify", [pb.VerifyResponse()]),
+    ("stat", [pb.StatResponse()]),
+    ("stat", [pb.StatResponse(files=[pb.StatedFile(there=True, size=2**62)])]),
+    ("stat", [pb.StatResponse(files=[pb.StatedFile(there=True, modified_ns=2**63)])]),
     ("checksum", [pb.ChecksumResponse(hex_digest="../../x")]),
     ("delete", [pb.DeleteResponse(freed=2**62)]),
     ("dispatch", [pb.DispatchResponse(handle="x" * 20_000)]),
@@ -270,6 +274,13 @@ async def test_what_a_node_tells_of_itself_is_refused_when_it_cannot_be(node: No
             lambda: stub.heartbeat(registry_pb.HeartbeatRequest(disk=DISK, cpu_load=-1.0), timeout=20),
             lambda: stub.report(registry_pb.ReportRequest(statuses=[pb.FillStatus(replica_id=b"x")]), timeout=20),
             lambda: stub.report(registry_pb.ReportRequest(statuses=[STATUS] * 10_001), timeout=60),
+            lambda: anext(aiter(stub.follow_files(registry_pb.FollowFilesRequest(near="192.0.2.1:80"), timeout=20))),
+            lambda: anext(aiter(stub.follow_files(registry_pb.FollowFilesRequest(endpoint="file:///x"), timeout=20))),
+            lambda: stub.use_link(registry_pb.UseLinkRequest(link_id=b"x"), timeout=20),
+            lambda: stub.files_gone(registry_pb.FilesGoneRequest(replica_id=b"x"), timeout=20),
+            lambda: stub.report_usage(
+                registry_pb.ReportUsageRequest(links=[registry_pb.LinkUsage(link_id=b"x" * 16, sent=2**62)]), timeout=20
+            ),
         ]
         for call in calls:
             with pytest.raises(GRPCError) as caught:

@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -19,10 +20,12 @@ from odproto.gen.opendebrid.registry import v1 as registry_pb
 
 from oddaemon.domain import errors as e
 from oddaemon.domain.cache import CacheKey, EntryFile, KeyKind
+from oddaemon.domain.day_left import Allotment, DayLeft
 from oddaemon.domain.failure import Failure, FailureCode, Retry
+from oddaemon.domain.link import LinkContent, LinkFile
 from oddaemon.domain.node import DiskUsage, EngineHealth, NodeSnapshot
 from oddaemon.domain.source import Source, SourceKind, parse_source
-from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, LinkId, NodeId, ReplicaId, Seconds, UserId
 from oddaemon.ports.engine import (
     FillFile,
     FillState,
@@ -35,8 +38,10 @@ from oddaemon.ports.engine import (
     Sniffed,
 )
 from oddaemon.ports.node_client import Dispatch
+from oddaemon.ports.node_files import FilesNews, UsageReport
 from oddaemon.ports.node_registry import AnnouncedEngine, Announcement, Heartbeat
 from oddaemon.wire import node_errors as errors
+from oddaemon.wire import node_files as files
 from oddaemon.wire import node_messages as wire
 from oddaemon.wire import node_values as v
 from oddaemon.wire import registry
@@ -60,6 +65,33 @@ DURATION = st.floats(0, v.MAX_SECONDS).map(Seconds)
 SAFE = st.lists(
     st.from_regex(r"[A-Za-z0-9_\- ]{1,10}(\.[a-z0-9]{1,4})?", fullmatch=True), min_size=1, max_size=3
 ).map("/".join)  # fmt: skip
+
+
+TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2400, 1, 1), timezones=st.just(UTC)).map(
+    lambda at: at.replace(microsecond=0)
+)
+LINK = st.uuids().map(LinkId)
+ALLOTMENTS = st.one_of(
+    st.none(), st.builds(Allotment, left=st.integers(-(2**60), 2**60).map(Bytes), day=SIZE)
+)  # fmt: skip
+DAYS = st.builds(
+    DayLeft, until=TIMES, users=st.dictionaries(st.uuids().map(UserId), ALLOTMENTS, max_size=4),
+    others=st.one_of(st.none(), SIZE),
+)  # fmt: skip
+NEWS = st.builds(
+    FilesNews, number=st.integers(0, 2**63 - 1), whole=st.booleans(), removed=st.booleans(), counted=st.integers(0, 2**63 - 1),
+    keys=st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple),
+    revoked=st.dictionaries(LINK, TIMES, max_size=4), day=st.one_of(st.none(), DAYS),
+)  # fmt: skip
+USAGE = st.builds(
+    UsageReport, instance=TEXT, number=st.integers(0, 2**63 - 1),
+    links=st.dictionaries(LINK, st.tuples(st.integers(0, 2**40), SIZE), max_size=4),
+)  # fmt: skip
+LINK_FILES = st.builds(LinkFile, path=ODD, disk_path=SAFE, size=SIZE, content_type=TEXT, modified_ns=st.just(0))
+CONTENTS = st.builds(
+    LinkContent, name=TEXT.filter(bool), files=st.lists(LINK_FILES, max_size=300).map(tuple), text=TEXT,
+    is_elsewhere=st.just(False),
+)  # fmt: skip
 
 
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -160,6 +192,11 @@ def test_every_field_is_tried() -> None:
     none_left_out(Announcement, ANNOUNCEMENTS)
     none_left_out(Heartbeat, BEATS)
     none_left_out(ProbeResult, PROBES)
+    none_left_out(FilesNews, NEWS)
+    none_left_out(UsageReport, USAGE)
+    none_left_out(DayLeft, DAYS)
+    none_left_out(LinkFile, LINK_FILES)
+    none_left_out(LinkContent, CONTENTS)
     # the controller's own judgement
     none_left_out(NodeSnapshot, SNAPSHOTS, "draining", "disk_low")
 
@@ -411,6 +448,32 @@ def test_a_name_that_no_engine_has_is_refused(name: str) -> None:
         wire.health_from(sent(pb.EngineHealth(name=name)))
 
 
+@given(NEWS)
+def test_news_for_files_arrive_whole(news: FilesNews) -> None:
+    assert files.news_from(decoded(bytes(files.news_message(news)), registry_pb.FilesNews)) == news
+
+
+@given(USAGE)
+def test_the_use_of_links_arrives_whole(report: UsageReport) -> None:
+    assert files.usage_from(decoded(bytes(files.usage_message(report)), registry_pb.ReportUsageRequest)) == report
+
+
+@given(CONTENTS)
+def test_what_a_link_serves_arrives_whole(content: LinkContent) -> None:
+    parts = [decoded(bytes(part), registry_pb.LinkContentResponse) for part in files.content_messages(content)]
+    assert "".join(part.name for part in parts) == content.name
+    assert "".join(part.text for part in parts) == content.text
+    assert tuple(file for part in parts for file in files.files_from(part)) == content.files
+
+
+@pytest.mark.parametrize("near", ["192.0.2.1:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:99999", "localhost:80", ""])
+def test_only_the_loopback_is_near(near: str) -> None:
+    with pytest.raises(e.InvalidArgument):
+        files.files_there_from(registry_pb.FollowFilesRequest(near=near))
+    for good in ("127.0.0.1:80", "[::1]:8081"):
+        assert files.files_there_from(registry_pb.FollowFilesRequest(near=good)).near == good
+
+
 def test_lists_have_an_end() -> None:
     engine = pb.EngineHealth(name="aria2")
     refused: list[Callable[[], object]] = [
@@ -438,11 +501,14 @@ READERS: list[tuple[type[betterproto2.Message], Any]] = [
     (pb.RawStatusResponse, wire.raw_from), (pb.PeersResponse, lambda m: wire.peers_from(m.peers)),
     (pb.VerifyResponse, lambda m: wire.verified_from(m, {1})), (pb.NodeError, lambda m: errors.error_from(m, "attic")),
     (registry_pb.RegisterRequest, registry.announcement_from), (registry_pb.HeartbeatRequest, registry.heartbeat_from),
+    (registry_pb.FilesNews, files.news_from), (registry_pb.ReportUsageRequest, files.usage_from),
+    (registry_pb.LinkContentResponse, files.files_from), (registry_pb.FollowFilesRequest, files.files_there_from),
 ]  # fmt: skip
 WHOLE: list[Any] = [
     STATUSES.map(wire.status_message), FAILED.map(wire.status_message), FILES.map(wire.file_message),
     ORDERS.map(wire.dispatch_message), SNAPSHOTS.map(wire.snapshot_message), PROBES.map(wire.probe_message),
     ANNOUNCEMENTS.map(registry.announcement_message), BEATS.map(registry.heartbeat_message),
+    NEWS.map(files.news_message), USAGE.map(files.usage_message),
 ]  # fmt: skip
 
 

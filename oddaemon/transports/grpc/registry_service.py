@@ -131,21 +131,22 @@ class RegistryService(pb.RegistryServiceBase):
         return pb.FilesHeardResponse()
 
     async def link_content(self, message: pb.LinkContentRequest) -> AsyncIterator[pb.LinkContentResponse]:
-        content = await self._desk.link_content(
-            self._who, v.link_id(message.link_id), v.replica_id(message.replica_id), message.file_index
-        )
+        link_id, replica_id = v.link_id(message.link_id), v.replica_id(message.replica_id)
+        content = await self._desk.link_content(self._who, link_id, replica_id, message.file_index)
         for part in files.content_messages(content):
             yield part
 
     async def use_link(self, message: pb.UseLinkRequest) -> pb.UseLinkResponse:
-        client = v.text(message.client, "client")
-        use = await self._desk.use_link(self._who, v.link_id(message.link_id), client, continued=message.continued)
+        link_id, client = v.link_id(message.link_id), v.text(message.client, "client")
+        use = await self._desk.use_link(self._who, link_id, client, continued=message.continued)
         return files.use_message(use)
 
     async def files_gone(self, message: pb.FilesGoneRequest) -> pb.FilesGoneResponse:
-        await self._desk.files_gone(self._who, v.replica_id(message.replica_id))
+        replica_id = v.replica_id(message.replica_id)
+        await self._desk.files_gone(self._who, replica_id)
         return pb.FilesGoneResponse()
 
     async def report_usage(self, message: pb.ReportUsageRequest) -> pb.ReportUsageResponse:
-        await self._desk.report_usage(self._who, files.usage_from(message))
+        report = files.usage_from(message)
+        await self._desk.report_usage(self._who, report)
         return pb.ReportUsageResponse()
