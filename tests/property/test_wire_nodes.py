@@ -198,7 +198,8 @@ def test_every_field_is_tried() -> None:
     none_left_out(LinkFile, LINK_FILES)
     none_left_out(LinkContent, CONTENTS)
     # the controller's own judgement
-    none_left_out(NodeSnapshot, SNAPSHOTS, "draining", "disk_low")
+    own = ("draining", "disk_low", "limits", "set_labels", "offline_since", "software", "load")
+    none_left_out(NodeSnapshot, SNAPSHOTS, *own)
 
 
 @given(ORDERS)
