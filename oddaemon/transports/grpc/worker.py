@@ -66,8 +66,6 @@ class Worker(NodeLink):
             except OpenDebridError as error:
                 self._problem(error)
                 lasting = isinstance(error, LASTING)
-                if isinstance(error, Unauthenticated) and self.told.files is not None:
-                    await self.told.files.refused()
             except Exception:
                 # of the node itself: it stays, and is told of
                 log.exception("worker's link failed", extra={"action": "link_failed"})
@@ -111,6 +109,8 @@ class Worker(NodeLink):
             if found is not None:
                 self.identity = found
                 raise NodeUnavailable(f"the controller knows this node anew, as {found.node_id}") from error
+            if self.told.files is not None:
+                await self.told.files.refused()
             raise Unauthenticated(
                 f"the controller does not know this node ({self.identity.node_id}) any more: it was removed there",
                 hint="what was downloaded stays here; to let it join again make a token on the controller with odctl "
