@@ -21,6 +21,7 @@ from oddaemon.ports.store import Store
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.node_registry import StoredRegistry
 from oddaemon.services.nodes import Nodes
+from oddaemon.services.remote_files import RemoteFiles
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ def fleet_of(agent: NodeAgent) -> Fleet:
 
 async def build_nodes(
     *, store: Store, clock: Clock, core: Core, fleet: Fleet, agent: NodeAgent, settings: Callable[[], NodesSettings],
-    data_dir: Path, transport: NodeTransport, stack: AsyncExitStack,
+    data_dir: Path, transport: NodeTransport, files: RemoteFiles, stack: AsyncExitStack,
 ) -> Nodes:  # fmt: skip
     """With the port open if anybody is expected. Raises StartFailed."""
 
@@ -50,6 +51,7 @@ async def build_nodes(
 
     def joined(new: NodeSnapshot) -> None:
         fleet.clients[new.id] = door.client(new.id)
+        files.take(new.id)
         core.board.nodes.setdefault(new.id, new)
 
     registry = StoredRegistry(
@@ -57,7 +59,7 @@ async def build_nodes(
         heard=core.reconciler.watch.heard, joined=joined, reported=reported,
     )  # fmt: skip
     judges = Judges(options={name: engine.validate_options for name, engine in agent.engines.items()})
-    door = await stack.enter_async_context(transport.door(registry, judges=judges))
+    door = await stack.enter_async_context(transport.door(registry, judges=judges, desk=files))
     for stored in await store.read(lambda tx: tx.nodes.all()):
         if stored.id != agent.id and not stored.is_controller:
             fleet.clients[stored.id] = door.client(stored.id)

@@ -75,7 +75,7 @@ async def build_services(
             store=base.store, clock=base.clock, core=core, fleet=fleet, agent=node.agent,
             settings=lambda: base.current.settings.nodes, data_dir=base.paths.data_dir,
             transport=build_transport(base.current.started, base.paths, plugins, node.supervisor, base.clock),
-            stack=stack,
+            files=files.remote, stack=stack,
         ),
     )  # fmt: skip
 

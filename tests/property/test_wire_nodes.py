@@ -79,7 +79,8 @@ DAYS = st.builds(
     others=st.one_of(st.none(), SIZE),
 )  # fmt: skip
 NEWS = st.builds(
-    FilesNews, number=st.integers(0, 2**63 - 1), whole=st.booleans(), removed=st.booleans(), counted=st.integers(0, 2**63 - 1),
+    FilesNews, number=st.integers(0, 2**63 - 1), whole=st.booleans(), removed=st.booleans(),
+    counted=st.integers(0, 2**63 - 1),
     keys=st.lists(st.binary(min_size=32, max_size=32), max_size=3).map(tuple),
     revoked=st.dictionaries(LINK, TIMES, max_size=4), day=st.one_of(st.none(), DAYS),
 )  # fmt: skip
