@@ -24,6 +24,7 @@ from oddaemon.services.nodes import NewToken, Nodes
 from oddaemon.transports.grpc.dialer import join, registry_client, served_node
 from oddaemon.transports.grpc.plugin import GrpcSettings, GrpcTransport
 from tests.support.core import House
+from tests.support.links import remote_files
 from tests.support.wait import until
 
 ATTIC = NodeId("attic")
@@ -64,7 +65,8 @@ async def open_yard(home: House, settings: NodesSettings | None = None) -> Yard:
     stack, chosen = AsyncExitStack(), settings or NodesSettings(host="127.0.0.1", port=0)
     nodes = await build_nodes(
         store=home.store, clock=home.core.hits.clock, core=home.core, fleet=home.fleet, agent=home.agent,
-        settings=lambda: chosen, data_dir=home.folder, transport=GrpcTransport(GrpcSettings()), stack=stack,
+        settings=lambda: chosen, data_dir=home.folder, transport=GrpcTransport(GrpcSettings()),
+        files=remote_files(home.store), stack=stack,
     )  # fmt: skip
     return Yard(home, nodes, stack)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.daemons import Daemon
+from tests.support.http import Answer, fetch
 from tests.support.origin_server import Origin
 from tests.support.tcp_relay import TcpRelay, tcp_relay
 from tests.support.wait import until
@@ -102,3 +103,38 @@ async def test_a_download_goes_on_through_kill_9_of_its_worker_and_of_the_contro
         assert sent < 1.6 * len(content), "what was there was fetched again"
     assert not [*controller.downloads.glob("*/*")]
     assert await worker.stop() == 0
+
+
+async def test_files_of_a_worker_come_through_its_controller(machines: Machines, tmp_path: Path) -> None:
+    controller, worker = machines.controller, machines.worker
+    content = random.Random(8).randbytes(12_000_000)
+    async with Origin() as origin:
+        origin.page("/big.bin", content, etag='"1"')
+        number = await controller.add(origin.url("/big.bin"), "-e", "aria2", "--node", "attic")
+        await controller.until_state(number, "completed")
+        # a hit there serves everybody
+        asked = len(origin.requests)
+        again = await controller.add(origin.url("/big.bin"), "-e", "aria2")
+        assert (await controller.until_state(again, "completed"))["cache_hit"] is True
+        assert len(origin.requests) == asked
+    got = (await controller.odctl("get", str(again), "--into", str(tmp_path / "home"), "--json")).ok().json
+    assert [item["ok"] for item in got] == [True]
+    assert (tmp_path / "home" / "big.bin").read_bytes() == content
+    (link,) = (await controller.odctl("link", str(number), "--json")).ok().json
+    assert link["node"] == "attic"
+    # the link leads to the controller: it answers for a node that is away
+    await worker.kill()
+    away = await until(lambda: answered(link["url"], 503), what="the worker to be missed")
+    assert away.fields["retry-after"] == "10"
+    await worker.start()
+    await machines.online()
+    back = await until(lambda: answered(link["url"], 206), what="the file")
+    assert back.body == content[5_000_000:]
+    # what was counted before the restart counts on, and the link can be ended
+    (await controller.odctl("links", "rm", link["id"])).ok()
+    assert (await fetch(link["url"])).status == 410
+
+
+async def answered(url: str, status: int) -> Answer | None:
+    answer = await fetch(url, {"range": "bytes=5000000-"})
+    return answer if answer.status == status else None
