@@ -27,7 +27,6 @@ from odctl.dashboard import preferences as prefs
 from odctl.dashboard.ascii_only import AsciiOnly
 from odctl.dashboard.banner import SLOW_SECONDS, Banner
 from odctl.dashboard.blank import Blank
-from odctl.dashboard.compositor import QuickScreen
 from odctl.dashboard.desk import CHANGES
 from odctl.dashboard.doing import Doing
 from odctl.dashboard.feed import Feed, Wanted, Work
@@ -37,6 +36,7 @@ from odctl.dashboard.key_bar import KeyBar
 from odctl.dashboard.messages import Message, Query
 from odctl.dashboard.options import Options
 from odctl.dashboard.panes.base import Pane
+from odctl.dashboard.panes.filtering import import_line
 from odctl.dashboard.panes.jobs import JobsPane
 from odctl.dashboard.returning import changes, said
 from odctl.dashboard.screens import SCREENS
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 1.0
 """Ages and countdowns on the screen."""
+IDLE_SECONDS = 0.5
+"""After the first picture: what a key may ask for is made ready."""
 
 
 
@@ -124,6 +126,10 @@ class DashboardApp(Doing):
     # What is on the screen
 
     def get_default_screen(self) -> Screen[None]:
+        try:
+            from odctl.dashboard.compositor import QuickScreen
+        except ImportError:  # of what another Textual keeps to itself elsewhere
+            return super().get_default_screen()
         return QuickScreen()
 
     def compose(self) -> ComposeResult:
@@ -170,6 +176,7 @@ class DashboardApp(Doing):
             # thousand objects, which suits a short life, holds up a key for 40 ms
             gc.freeze()
             gc.set_threshold(2_000, 5, 100)
+            self.set_timer(IDLE_SECONDS, lambda: self.run_worker(asyncio.to_thread(import_line), name="import"))
 
     async def on_resize(self, event: events.Resize) -> None:
         from odctl.dashboard.small import fits, show_size

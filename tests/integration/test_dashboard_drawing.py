@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -138,8 +139,14 @@ async def test_what_was_drawn_of_changes_is_what_a_whole_picture_would_be() -> N
         assert Drawn in app.kinds
 
 
-async def test_textual_draws_as_it_does_where_it_lacks_what_is_relied_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compositor, "RELIED_ON", ("_of_another_version",))
+@pytest.mark.parametrize("lacking", ["a name", "a module"])
+async def test_textual_draws_as_it_does_where_it_lacks_what_is_relied_on(
+    lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if lacking == "a name":
+        monkeypatch.setattr(compositor, "RELIED_ON", ("_of_another_version",))
+    else:
+        monkeypatch.setitem(sys.modules, "odctl.dashboard.compositor", None)
     app = Written()
     async with app.run_test(size=(130, 40)) as pilot:
         connect(app)

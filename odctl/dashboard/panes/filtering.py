@@ -15,6 +15,11 @@ TYPING_SECONDS = 0.2
 """After the last key of a filter it is asked for."""
 
 
+def import_line() -> None:
+    """What a filter is typed into: its module takes longer to import than a key may take to its effect."""
+    from textual.widgets import Input  # noqa: F401 - for its effect
+
+
 class Filtering(Pane):
     """The list is told by what is typed, while it is typed."""
 
