@@ -4,7 +4,7 @@ called."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from oddaemon.domain.types import NodeId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillStatus
 from oddaemon.ports.node_client import NodeClient
-from oddaemon.ports.node_transport import Judges, NodeTransport
+from oddaemon.ports.node_transport import Judges, NodeDoor, NodeTransport
 from oddaemon.ports.store import Store
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.node_registry import StoredRegistry
@@ -34,6 +34,22 @@ class Fleet:
     def client(self, node_id: NodeId | None) -> NodeClient:
         """The controller's own for None. Raises KeyError."""
         return self.clients[self.local if node_id is None else node_id]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    """Meets services.nodes.Connections."""
+
+    registry: StoredRegistry
+    door: NodeDoor
+    fleet: Fleet
+
+    def silencing(self, node_id: NodeId) -> AbstractAsyncContextManager[None]:
+        return self.registry.silencing(node_id)
+
+    def cut(self, node_id: NodeId) -> None:
+        self.fleet.clients.pop(node_id, None)
+        self.door.forget(node_id)
 
 
 def fleet_of(agent: NodeAgent) -> Fleet:
@@ -64,7 +80,10 @@ async def build_nodes(
         if stored.id != agent.id and not stored.is_controller:
             fleet.clients[stored.id] = door.client(stored.id)
     port = NodePort(settings(), data_dir, transport, door)
-    nodes = Nodes(store=store, clock=clock, port=port)
+    nodes = Nodes(
+        store=store, clock=clock, port=port, watch=core.reconciler.watch,
+        connections=_Connections(registry, door, fleet), gone=core.reconciler.lost,
+    )  # fmt: skip
     if await nodes.expects_workers():
         await port.open_at_start()
     return nodes

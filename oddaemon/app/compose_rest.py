@@ -83,8 +83,8 @@ def _parts(services: Services, subscribers: Sequence[Subscriber]) -> RestParts:
         authenticator=services.accounts, accounts=services.accounts, quotas=allowed.quotas, limiter=allowed.limiter,
         downloads=core.downloads, jobs=core.jobs, job_files=core.job_files, prober=core.prober, batches=core.batches,
         links=services.links, link_serving=services.files.back.links.serving, cache=services.cache,
-        settings=base.runtime, status=services.status, keyed_adds=services.keyed_adds, clock=base.clock,
-        version=__version__, observe=requests.observe,
+        settings=base.runtime, status=services.status, nodes=services.nodes, keyed_adds=services.keyed_adds,
+        clock=base.clock, version=__version__, observe=requests.observe,
         availability=AvailabilityService(
             store=base.store, reader=core.reader, hits=core.hits, discretion=core.discretion
         ),

@@ -60,7 +60,7 @@ class Heartbeat:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
     node_id: NodeId
-    credential: bytes
+    credential: bytes = field(repr=False)
 
 
 class NodeRegistry(Protocol):

@@ -52,6 +52,15 @@ class AtWork:
         if replica.state in {ReplicaState.MISSING, ReplicaState.DELETING}:
             self.gone([replica.id])
 
+    def lost(self, replicas: Sequence[Replica]) -> None:
+        """They went with their node."""
+        for replica in replicas:
+            self.replicas.pop(replica.id, None)
+            self.board.forget(replica.id, replica.entry_id)
+            for tell in self.stopped:
+                tell(replica.id)
+        self.gone([replica.id for replica in replicas])
+
     def renew(self, claims: Sequence[ClaimRow], replicas: Sequence[Replica]) -> None:
         wanted = {found.id: self.replicas[found.id].wanted for found in replicas if found.id in self.replicas}
         by_entry: dict[EntryId, list[ClaimRow]] = {}

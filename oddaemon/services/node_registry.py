@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from oddaemon.domain.errors import AlreadyExists, InvalidArgument, Unauthenticated
@@ -21,8 +22,10 @@ from oddaemon.ports.store import Store, Transaction
 
 log = logging.getLogger(__name__)
 
-MAX_DISK = Bytes(2**60)
+MAX_DISK = Bytes(2**56)
 """What a node may say that its disk has: more is a lie, and would draw every download."""
+RESERVED = "tokens"
+"""Beside the nodes, in the REST API."""
 _NODE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _NOT_GOOD = "this join token is not good"
 _ANOTHER = "odctl nodes token create, on the controller, makes another"
@@ -45,12 +48,20 @@ class StoredRegistry(NodeRegistry):
     _told: dict[NodeId, NodeSnapshot] = field(default_factory=dict)
     """Of each node that registered with this process, what it said last."""
     _confirmed: set[NodeId] = field(default_factory=set)
-    _joining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turns: dict[NodeId, asyncio.Lock] = field(default_factory=dict)
+    """One word of a node after the other."""
 
-    def forget(self, node_id: NodeId) -> None:
-        """The node was removed."""
-        self._told.pop(node_id, None)
-        self._confirmed.discard(node_id)
+    @asynccontextmanager
+    async def silencing(self, node_id: NodeId) -> AsyncIterator[None]:
+        """The node is being removed: what it tells meanwhile waits, and is not heard any more."""
+        async with self._turn(node_id):
+            self._told.pop(node_id, None)
+            self._confirmed.discard(node_id)
+            yield
+        self._turns.pop(node_id, None)
+
+    def _turn(self, node_id: NodeId) -> asyncio.Lock:
+        return self._turns.setdefault(node_id, asyncio.Lock())
 
     # joining
 
@@ -71,10 +82,9 @@ class StoredRegistry(NodeRegistry):
     async def join(self, token_id: str, node_id: NodeId) -> Joined:
         """As the port says. A token that is bound to a name gives its node that name. What was lost on the way back is
         given again, for as long as the node has not shown that it has it."""
-        async with self._joining:
-            new, credential = await self.store.write(lambda tx: self._join(tx, token_id, node_id))
-            self._told.pop(new.id, None)
-            self.joined(new)
+        new, credential = await self.store.write(lambda tx: self._join(tx, token_id, node_id))
+        self._told.pop(new.id, None)
+        self.joined(new)
         log.info("node joined", extra={"action": "node_joined", "node": new.id, "token": token_id})
         return Joined(node_id=new.id, credential=credential)
 
@@ -107,19 +117,36 @@ class StoredRegistry(NodeRegistry):
     # telling
 
     async def register(self, node_id: NodeId, told: Announcement) -> Seconds:
-        if node_id not in self._confirmed:
-            await self.store.write(lambda tx: tx.nodes.confirm_credential(node_id))
-            self._confirmed.add(node_id)
         seen = NodeSnapshot(
             id=node_id, name=told.name or node_id, is_controller=False, online=True, disk=_bounded(told.disk),
             engines=tuple(_health(engine.health, engine.problem) for engine in told.engines),
             file_endpoint=told.file_endpoint, labels=dict(told.labels), software=told.software,
         )  # fmt: skip
-        self._told[node_id] = seen
-        await self.heard(seen)
+        async with self._turn(node_id):
+            if not await self._is_known(node_id):
+                raise Unauthenticated("this node was removed", hint=_ANOTHER)
+            self._told[node_id] = seen
+            await self.heard(seen)
         return self.every()
 
+    async def _is_known(self, node_id: NodeId) -> bool:
+        """Whether it is still a node; its credential has arrived, then."""
+        if node_id in self._confirmed:
+            return True
+
+        def work(tx: Transaction) -> bool:
+            tx.nodes.confirm_credential(node_id)
+            return tx.nodes.credential(node_id) is not None
+
+        if known := await self.store.write(work):
+            self._confirmed.add(node_id)
+        return known
+
     async def heartbeat(self, node_id: NodeId, told: Heartbeat) -> bool:
+        async with self._turn(node_id):
+            return await self._beat(node_id, told)
+
+    async def _beat(self, node_id: NodeId, told: Heartbeat) -> bool:
         before = self._told.get(node_id)
         if before is None:
             return False
@@ -142,7 +169,7 @@ class StoredRegistry(NodeRegistry):
 
 def checked_node_id(text: str) -> NodeId:
     """Raises InvalidArgument."""
-    if not _NODE_ID.fullmatch(text):
+    if not _NODE_ID.fullmatch(text) or text == RESERVED:
         raise InvalidArgument(
             f"{text[:80]!r} is no node's name: it has 1 to 64 letters, digits, dots, dashes and underscores",
             field="name", hint="on a worker it is node.id (OD_NODE_ID), or else the host name",

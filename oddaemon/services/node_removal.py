@@ -7,7 +7,7 @@ from datetime import datetime
 
 from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.failure import Reason, ReasonCode
-from oddaemon.domain.job import JobState, Signal
+from oddaemon.domain.job import Job, JobState, Signal
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.store import Material, Transaction
 from oddaemon.services.claims import claimants, ready_elsewhere, release, requeue
@@ -15,10 +15,12 @@ from oddaemon.services.joint_wishes import wanting
 from oddaemon.services.takeover import give_up_files
 
 
-def forget_replicas(tx: Transaction, node_id: NodeId, at: datetime) -> list[Replica]:
+def forget_replicas(
+    tx: Transaction, node_id: NodeId, at: datetime, requeued: list[Job] | None = None
+) -> list[Replica]:  # fmt: skip
     """The replicas of a node that is removed for good are forgotten, in this transaction; answers them. What a ready
     replica on another node has is served from there. Jobs whose only copy was there go back to the queue, and what they
-    claim is fetched from its source again; what nobody claims is gone."""
+    claim is fetched from its source again; what nobody claims is gone. `requeued` gets those jobs."""
     lost = [found for found in tx.cache.all_replicas() if found.node_id == node_id]
     why = Reason(code=ReasonCode.FILES_MISSING, message=f"node {node_id}, which had it, was removed")
     for claim in tx.jobs.claims():
@@ -27,27 +29,31 @@ def forget_replicas(tx: Transaction, node_id: NodeId, at: datetime) -> list[Repl
             # nobody can have that wish any more
             tx.jobs.update(replace(job, node_wish=None, updated_at=at))
     for replica in lost:
-        _forget(tx, replica, why, at)
+        back = _forget(tx, replica, why, at)
+        if requeued is not None:
+            requeued += back
     return lost
 
 
-def _forget(tx: Transaction, replica: Replica, why: Reason, at: datetime) -> None:
+def _forget(tx: Transaction, replica: Replica, why: Reason, at: datetime) -> list[Job]:
     others = ready_elsewhere(tx, replica)
     if not others and replica.state is not ReplicaState.REPLACED:
         give_up_files(tx, replica)
         _keep_material(tx, replica)
     tx.cache.delete_replica(replica.id)
     if replica.state is ReplicaState.REPLACED:
-        return
+        return []
+    back: list[Job] = []
     for job in tx.jobs.of_entry(replica.entry_id):
         if job.state is JobState.ACTIVE and replica.state is ReplicaState.FILLING:
-            requeue(tx, job, Signal.YIELD, at, why)
+            back.append(requeue(tx, job, Signal.YIELD, at, why))
         elif job.state is JobState.COMPLETED and not others:
-            requeue(tx, job, Signal.REFILL, at, why)
+            back.append(requeue(tx, job, Signal.REFILL, at, why))
     left = tx.cache.replicas_of(replica.entry_id) or claimants(tx, replica.entry_id)
     if not left and not release(tx, replica.entry_id, at):
         # pinned or kept: there is nothing left that could be
         tx.cache.delete_entry(replica.entry_id)
+    return back
 
 
 def _keep_material(tx: Transaction, replica: Replica) -> None:

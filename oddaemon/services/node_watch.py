@@ -95,6 +95,13 @@ class NodeWatch:
         node = self.board.nodes.get(node_id)
         return None if node is None else node.offline_since
 
+    def heard_ago(self, node_id: NodeId) -> Seconds | None:
+        """For how long a node has said nothing; None when it never did, to this process or an earlier one."""
+        if (at := self._heard_at.get(node_id)) is not None:
+            return Seconds(max(0.0, self.clock.monotonic() - at))
+        since = self.offline_since(node_id)
+        return None if since is None else Seconds(max(0.0, (self.clock.now() - since).total_seconds()))
+
     async def set(self, node_id: NodeId, change: Callable[[NodeSnapshot], NodeSnapshot]) -> NodeSnapshot | None:
         """An admin's wish: what `change` makes of the node's marks holds at once, and is stored first. None for a node
         that nobody knows."""

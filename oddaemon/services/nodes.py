@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from oddaemon.domain.errors import InvalidArgument, NotFound
-from oddaemon.domain.events import NodeTokenCreated, NodeTokenRevoked
+from oddaemon.domain.cache import Replica
+from oddaemon.domain.errors import Conflict, InvalidArgument, NotFound
+from oddaemon.domain.events import NodeChanged, NodeRemoved, NodeTokenCreated, NodeTokenRevoked
+from oddaemon.domain.job import Job
 from oddaemon.domain.join_token import LONGEST_SECONDS, KeptToken, TokenState, new_token
+from oddaemon.domain.node import NodeMarks, NodeSnapshot
 from oddaemon.domain.node_proof import token_key
-from oddaemon.domain.types import Seconds
+from oddaemon.domain.types import Bytes, JobNumber, NodeId, Seconds
 from oddaemon.domain.user import Principal, require_admin
+from oddaemon.domain.words import choices
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.node_registry import checked_node_id
+from oddaemon.services.node_removal import forget_replicas
+from oddaemon.services.node_watch import NodeWatch
+
+log = logging.getLogger(__name__)
 
 DAY = Seconds(86_400)
 """How long a token lets in, unless it is said."""
 KEPT_AFTER = timedelta(days=7)
 """Tokens that are not good any more are listed for so long."""
+LIMITS = ("running", "min_disk_free", "weight")
+MAX_LABELS = 64
+MAX_WEIGHT = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +70,116 @@ class ListedToken:
     created_by: str
 
 
+class Connections(Protocol):
+    """The connections of the nodes that joined, as this service needs them."""
+
+    def silencing(self, node_id: NodeId) -> AbstractAsyncContextManager[None]:
+        """Within it nothing that the node tells is heard."""
+
+    def cut(self, node_id: NodeId) -> None:
+        """What is open ends, and nobody can call it any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedNode:
+    id: NodeId
+    requeued: Sequence[JobNumber]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeChange:
+    """What an admin wants of a node; what is None or not in it stays."""
+
+    draining: bool | None = None
+    set_labels: Mapping[str, str] = field(default_factory=dict)
+    unset_labels: Collection[str] = ()
+    running: int | None = None
+    min_disk_free: Bytes | None = None
+    weight: float | None = None
+    unset_limits: Collection[str] = ()
+
+    def of(self, marks: NodeMarks) -> NodeMarks:
+        """Raises InvalidArgument."""
+        labels = {key: value for key, value in marks.set_labels.items() if key not in self.unset_labels}
+        for key, value in self.set_labels.items():
+            labels[_checked_label(key, key)] = _checked_label(value, key, most=200)
+        if len(labels) > MAX_LABELS:
+            raise InvalidArgument(f"a node has at most {MAX_LABELS} labels", field="set_labels")
+        limits = replace(marks.limits, **dict.fromkeys(_checked_limits(self.unset_limits), None))
+        given = {"running": self.running, "min_disk_free": self.min_disk_free, "weight": self.weight}
+        if self.weight is not None and not 0 < self.weight < MAX_WEIGHT:
+            raise InvalidArgument(f"a weight is above 0 and below {MAX_WEIGHT:g}", field="weight")
+        if any(value is not None and value < 0 for value in given.values()):
+            raise InvalidArgument("a limit is not below 0", field="limits")
+        limits = replace(limits, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        draining = marks.draining if self.draining is None else self.draining
+        return NodeMarks(draining=draining, set_labels=labels, limits=limits)
+
+
 @dataclass(slots=True)
 class Nodes:
+    """`watch` knows how nodes are; `gone` is told of the replicas that went with a node."""
+
     store: Store
     clock: Clock
     port: NodePort
+    watch: NodeWatch
+    connections: Connections
+    gone: Callable[[Sequence[Replica]], None]
+
+    # nodes
+
+    def _named(self, text: str) -> NodeSnapshot:
+        """By id, else by name. Raises NotFound."""
+        nodes = self.watch.board.nodes
+        found = nodes.get(NodeId(text)) or next((node for node in nodes.values() if node.name == text), None)
+        if found is None:
+            raise NotFound(f"there is no node {text[:80]!r}", hint=choices(text, list(nodes), "nodes here"))
+        return found
+
+    async def change(self, who: Principal, text: str, change: NodeChange) -> NodeId:
+        """Draining, labels and limits, at once. Raises NotFound, InvalidArgument."""
+        require_admin(who)
+        node = self._named(text)
+        before, wanted = node.marks, change.of(node.marks)
+        if wanted == before:
+            return node.id
+        if await self.watch.set(node.id, lambda now: now.marked(change.of(now.marks))) is None:
+            raise NotFound(f"there is no node {text[:80]!r}")
+        at = self.clock.now()
+        facts = {"by": who.username, **_differences(before, wanted)}
+        await self.store.write(lambda tx: tx.events.add(NodeChanged(at=at, node_id=node.id, data=facts)))
+        log.info("node changed", extra={"action": "node_changed", "node": node.id, **facts})
+        return node.id
+
+    async def remove(self, who: Principal, text: str) -> RemovedNode:
+        """A node is none any more: its credential is dead, its connections are cut, what it worked on or held goes back
+        to the queue unless another node has it. Raises NotFound, and Conflict for the controller's own."""
+        require_admin(who)
+        node = self._named(text)
+        if node.is_controller or node.id == self.watch.local:
+            raise Conflict(
+                f"{node.name} is the controller's own node and cannot be removed",
+                hint="to empty it, remove its downloads and clean up its cache", node=node.id,
+            )  # fmt: skip
+        async with self.connections.silencing(node.id):
+            self.connections.cut(node.id)
+            replicas, requeued = await self.store.write(lambda tx: self._remove(tx, node, who))
+            self.watch.forget(node.id)
+        self.gone(replicas)
+        numbers = [job.number for job in requeued]
+        log.info("node removed", extra={"action": "node_removed", "node": node.id, "jobs": len(numbers)})
+        return RemovedNode(id=node.id, requeued=numbers)
+
+    def _remove(self, tx: Transaction, node: NodeSnapshot, who: Principal) -> tuple[list[Replica], list[Job]]:
+        at = self.clock.now()
+        requeued: list[Job] = []
+        replicas = forget_replicas(tx, node.id, at, requeued)
+        tx.nodes.delete(node.id)
+        tx.events.add(
+            NodeRemoved(at=at, node_id=node.id, data={"by": who.username, "jobs": len(requeued)})
+        )
+        return replicas, requeued
 
     # join tokens
 
@@ -136,6 +254,34 @@ class Nodes:
             )
 
         return await self.store.read(work)
+
+
+def _checked_label(text: str, key: str, most: int = 63) -> str:
+    if not text or len(text) > most or not text.isprintable() or "=" in text or "," in text:
+        raise InvalidArgument(
+            f"the label {key[:63]!r} does not fit: key and value are printable and not empty, without = and comma; the "
+            "key has at most 63 characters, the value 200",
+            field="set_labels",
+        )  # fmt: skip
+    return text
+
+
+def _checked_limits(names: Collection[str]) -> Collection[str]:
+    for name in names:
+        if name not in LIMITS:
+            raise InvalidArgument(f"{name[:80]!r} is no limit of a node: {', '.join(LIMITS)}", field="unset_limits")
+    return names
+
+
+def _differences(before: NodeMarks, after: NodeMarks) -> Mapping[str, object]:
+    found: dict[str, object] = {}
+    if before.draining != after.draining:
+        found["draining"] = after.draining
+    if before.set_labels != after.set_labels:
+        found["labels"] = dict(after.set_labels)
+    if before.limits != after.limits:
+        found["limits"] = {name: getattr(after.limits, name) for name in LIMITS}
+    return found
 
 
 def command(address: str, word: str) -> str:

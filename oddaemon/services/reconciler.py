@@ -98,6 +98,11 @@ class Reconciler:
         self.view.note(replica)
         self._dirty = True
 
+    def lost(self, replicas: Sequence[Replica]) -> None:
+        """They went with their node."""
+        self.view.lost(replicas)
+        self.wake()
+
     async def leave(self) -> None:
         """Says that no node takes work any more; `run` has ended."""
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from oddaemon.domain.admission import Limits, human_bytes
+from oddaemon.domain.admission import Limits, human_bytes, node_offline, reserve_of, running_at_once
 from oddaemon.domain.cache import ReplicaState
-from oddaemon.domain.errors import Conflict, NotFound
+from oddaemon.domain.errors import NotFound
 from oddaemon.domain.job import JobState
 from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.types import BytesPerSecond, EngineName, NodeId, Seconds
@@ -26,6 +27,15 @@ from oddaemon.services.views import EngineView, NodeView, Notice, StatusView
 QUEUE_PAUSED = Notice(
     code="queue_paused", message="the queue is paused: nothing new starts", hint="odctl resume --queue"
 )
+
+
+@dataclass(slots=True)
+class _AtWork:
+    """What runs on one node."""
+
+    active: Counter[EngineName] = field(default_factory=Counter)
+    rate_down: int = 0
+    rate_up: int = 0
 
 
 @dataclass(slots=True)
@@ -68,45 +78,55 @@ class StatusService:
         )
 
     def nodes(self) -> Sequence[NodeView]:
-        """As they were last seen. Asks nobody."""
-        return [self._node_view(node) for node in self.board.nodes.values()]
+        """As they were last seen, the controller's own first. Asks nobody."""
+        at_work = self._at_work()
+        known = sorted(self.board.nodes.values(), key=lambda node: (not node.is_controller, node.id))
+        return [self._node_view(node, at_work) for node in known]
 
-    def _active(self, node_id: NodeId, engine: EngineName | None = None) -> int:
-        return sum(
-            1
-            for replica in self.reconciler.view.replicas.values()
-            if replica.state is ReplicaState.FILLING
-            and replica.node_id == node_id
-            and (engine is None or replica.engine == engine)
-        )
+    def _at_work(self) -> Mapping[NodeId, _AtWork]:
+        """What runs, by node: in one pass, however many nodes there are."""
+        found: dict[NodeId, _AtWork] = {}
+        for replica in self.reconciler.view.replicas.values():
+            here = found.setdefault(replica.node_id, _AtWork())
+            if replica.state is ReplicaState.FILLING:
+                here.active[replica.engine] += 1
+            status = self.board.statuses.get(replica.id)
+            if status is not None:
+                here.rate_down += status.rate_down
+                here.rate_up += status.rate_up
+        return found
 
-    def _node_view(self, node: NodeSnapshot) -> NodeView:
-        specs = self.option_specs()
-        mine = {found.id for found in self.reconciler.view.replicas.values() if found.node_id == node.id}
-        statuses = [status for replica_id, status in self.board.statuses.items() if replica_id in mine]
+    def _node_view(self, node: NodeSnapshot, at_work: Mapping[NodeId, _AtWork] | None = None) -> NodeView:
+        specs, limits = self.option_specs(), self.limits()
+        here = (self._at_work() if at_work is None else at_work).get(node.id, _AtWork())
+        own = self.reconciler.watch.local == node.id
         return NodeView(
             node=node,
             engines=[
-                EngineView(health=health, active=self._active(node.id, health.name), options=specs.get(health.name, ()))
+                EngineView(health=health, active=here.active[health.name], options=specs.get(health.name, ()))
                 for health in node.engines
             ],
-            version=self.version,
-            reserve=self.limits().min_disk_free,
-            jobs_active=self._active(node.id),
-            rate_down=BytesPerSecond(sum(status.rate_down for status in statuses)),
-            rate_up=BytesPerSecond(sum(status.rate_up for status in statuses)),
-            heartbeat_age=Seconds(0.0) if node.is_controller else None,
+            version=self.version if own else node.software,
+            reserve=reserve_of(node, limits),
+            jobs_active=here.active.total(),
+            rate_down=BytesPerSecond(here.rate_down),
+            rate_up=BytesPerSecond(here.rate_up),
+            heartbeat_age=Seconds(0.0) if own else self.reconciler.watch.heard_ago(node.id),
+            running_limit=running_at_once(node, limits),
         )
 
     def _notices(self, node: NodeSnapshot) -> Sequence[Notice]:
+        if not node.online:
+            # of its disk and engines nothing is known
+            return [_offline(node)]
         found = [*node_notices(node)]
-        limits = self.limits()
-        if node.disk.present and node.disk.free < limits.min_disk_free:
+        reserve = reserve_of(node, self.limits())
+        if node.disk.present and node.disk.free < reserve:
             found.append(
                 Notice(
                     code="disk_low",
                     message=f"node {node.name}: {human_bytes(node.disk.free)} free, "
-                    f"the reserve is {human_bytes(limits.min_disk_free)}",
+                    f"the reserve is {human_bytes(reserve)}",
                     hint="odctl cache cleanup --until-free SIZE, or odctl rm what is no longer needed",
                 )
             )
@@ -122,24 +142,17 @@ class StatusService:
         return found
 
     async def node_named(self, who: Principal, text: str) -> NodeView:
-        """By id or name; for admins. Raises NotFound."""
+        """By id, else by name; for admins. Raises NotFound."""
         require_admin(who)
-        for node in self.board.nodes.values():
-            if text in (node.id, node.name):
-                return self._node_view(node)
+        nodes = self.board.nodes
+        node = nodes.get(NodeId(text)) or next((one for one in nodes.values() if one.name == text), None)
+        if node is not None:
+            return self._node_view(node)
         raise NotFound(f"there is no node {text[:80]!r}", hint=choices(text, list(self.board.nodes), "nodes here"))
-
-    async def remove_node(self, who: Principal, text: str) -> None:
-        """For admins. Raises NotFound, and Conflict for the node of the controller itself: there is no other yet."""
-        found = await self.node_named(who, text)
-        raise Conflict(
-            f"{found.node.name} is the controller's own node and cannot be removed",
-            hint="to empty it, remove its downloads and clean up its cache", node=found.node.id,
-        )  # fmt: skip
 
     async def engines(self, who: Principal) -> Sequence[EngineView]:
         require(who, Scope.READ)
-        return [view for node in self.board.nodes.values() for view in self._node_view(node).engines]
+        return [view for node in self.nodes() for view in node.engines]
 
     async def test_engine(self, who: Principal, name: str) -> EngineView:
         """Asks the engine now. Raises NotFound."""
@@ -147,12 +160,22 @@ class StatusService:
         node_client = self.node(None)
         node = await node_client.snapshot()
         before = self.board.nodes.get(node.id)
-        self.board.nodes[node.id] = node if before is None else replace(node, disk_low=before.disk_low)
+        self.board.nodes[node.id] = (
+            node if before is None else replace(node, disk_low=before.disk_low).marked(before.marks)
+        )
         for view in self._node_view(node).engines:
             if view.health.name == name:
                 return view
         known = [health.name for health in node.engines]
         raise NotFound(f"there is no engine {name!r}", hint=choices(name, known, "engines here"))
+
+
+def _offline(node: NodeSnapshot) -> Notice:
+    return Notice(
+        code="node_offline",
+        message=node_offline(node).message if node.offline_since else f"node {node.name} joined and has not come yet",
+        hint=f"odctl nodes show {node.id}; if it is gone for good: odctl nodes rm {node.id}",
+    )
 
 
 def _damaged_rows(count: int) -> Notice:

@@ -185,6 +185,8 @@ class NodeView:
     rate_down: BytesPerSecond
     rate_up: BytesPerSecond
     heartbeat_age: Seconds | None = None
+    running_limit: int = 0
+    """Downloads at once; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -343,7 +343,7 @@ def node_message(view: NodeView) -> common.Node:
         id=node.id,
         role="controller" if node.is_controller else "worker",
         state=state,
-        version=view.version,
+        version=clean(view.version),
         address=node.file_endpoint or "",
         engines=[engine_message(engine) for engine in view.engines],
         disk_total=node.disk.total,
@@ -353,7 +353,15 @@ def node_message(view: NodeView) -> common.Node:
         rate_down=view.rate_down,
         rate_up=view.rate_up,
         heartbeat_age_s=view.heartbeat_age,
-        labels=dict(node.labels),
+        labels=dict(node.all_labels),
+        name=clean(node.name),
+        offline_since=node.offline_since,
+        cpu_load=node.load,
+        set_labels=dict(node.set_labels),
+        limits=common.NodeLimits(
+            running=node.limits.running, min_disk_free=node.limits.min_disk_free, weight=node.limits.weight
+        ),
+        running_limit=view.running_limit,
         storage_missing=not node.disk.present,
     )
 

@@ -45,7 +45,7 @@ from oddaemon.services.job_files import JobFiles
 from oddaemon.services.job_finder import JobFinder
 from oddaemon.services.keyed_adds import Answered, KeyedAdds
 from oddaemon.services.links import LinkService
-from oddaemon.services.nodes import Nodes
+from oddaemon.services.nodes import NodeChange, Nodes
 from oddaemon.services.orders import OrderReader
 from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
@@ -55,7 +55,7 @@ from oddaemon.services.status import StatusService
 from oddaemon.services.views import AddOrder
 from oddaemon.testing.store_samples import a_job, a_link
 from tests.support.accounts import OWN_UID, PASSWORD, built_accounts
-from tests.support.control import FakePort
+from tests.support.control import quiet_nodes
 from tests.support.core import HERE, SIMULATED, House
 from tests.support.links import linking
 
@@ -326,7 +326,6 @@ CALLS: Mapping[str, Call] = {
     "status.engines": Call(lambda s, who, it: s.status.engines(who), Scope.READ, "blind"),
     "status.test_engine": Call(lambda s, who, it: s.status.test_engine(who, "simulated"), Scope.READ, "blind"),
     "status.node_named": Call(lambda s, who, it: s.status.node_named(who, HERE), None),
-    "status.remove_node": Call(lambda s, who, it: in_vain(s.status.remove_node(who, HERE)), None),
     "settings.one": Call(lambda s, who, it: s.settings.one(who, "limits.retries"), None),
     "settings.list": Call(lambda s, who, it: s.settings.list(who), None),
     "settings.set": Call(lambda s, who, it: s.settings.set(who, {"limits.retries": "9"}), None),
@@ -359,6 +358,8 @@ CALLS: Mapping[str, Call] = {
     "accounts.revoke_everything of one": a(lambda s, who, it: s.revoke_everything(who, it.owner), Scope.ADMIN),
     "accounts.revoke_everything": a(lambda s, who, it: s.revoke_everything(who), None),
     "accounts.rotate_secret": a(lambda s, who, it: s.rotate_secret(who), None),
+    "nodes.change": Call(lambda s, who, it: s.nodes.change(who, HERE, NodeChange(draining=True)), None),
+    "nodes.remove": Call(lambda s, who, it: in_vain(s.nodes.remove(who, "nobody")), None),
     "nodes.create_token": Call(lambda s, who, it: s.nodes.create_token(who), None),
     "nodes.list_tokens": Call(lambda s, who, it: s.nodes.list_tokens(who), None),
     "nodes.revoke_token": Call(lambda s, who, it: in_vain(s.nodes.revoke_token(who, "0123456789ab")), None),
@@ -454,7 +455,7 @@ async def services(folder: Path) -> AsyncIterator[Services]:
         availability=AvailabilityService(
             store=store, reader=inner.reader, hits=inner.hits, discretion=inner.discretion
         ),
-        keyed_adds=KeyedAdds(store, clock), nodes=Nodes(store=store, clock=clock, port=FakePort()),
+        keyed_adds=KeyedAdds(store, clock), nodes=quiet_nodes(home),
     )  # fmt: skip
     inner.board.nodes[HERE] = await home.agent.snapshot()
     try:

@@ -60,6 +60,33 @@ async def test_nodes_and_settings(tmp_path: Path) -> None:
             await maya.refused(method, path, 403, "NOT_ALLOWED", json={"value": 1})
 
 
+async def test_nodes_are_drained_marked_and_let_in(tmp_path: Path) -> None:
+    async with rest_house(tmp_path) as house:
+        admin, here = house.admin, "/admin/nodes/here"
+        await until(lambda: "here" in house.home.controller.core.board.nodes)
+        assert (await admin.data("POST", f"{here}/drain"))["state"] == "draining"
+        assert (await admin.data("POST", f"{here}/undrain"))["state"] == "online"
+        wanted = {"set_labels": {"room": "attic", "tier": "slow"}, "limits": {"running": 3, "weight": 0.5}}
+        changed = await admin.data("PATCH", here, json=wanted)
+        assert (changed["labels"], changed["running_limit"]) == ({"room": "attic", "tier": "slow"}, 3)
+        changed = await admin.data("PATCH", here, json={"unset_labels": ["tier"], "limits": {"running": None}})
+        assert (changed["set_labels"], changed["limits"]["running"], changed["limits"]["weight"]) == (
+            {"room": "attic"}, None, 0.5
+        )  # fmt: skip
+        await admin.refused("PATCH", here, 422, "INVALID_ARGUMENT", json={"limits": {"weight": -1}})
+        await admin.refused("PATCH", here, 422, "INVALID_ARGUMENT", json={"set_labels": {"a=b": "c"}})
+
+        made = await admin.data("POST", "/admin/nodes/tokens", json={"ttl_s": 60, "name": "attic"}, status=201)
+        assert made["token"] in made["command"]
+        [listed] = await admin.data("GET", "/admin/nodes/tokens")
+        assert (listed["id"], listed["state"], listed["created_by"]) == (made["id"], "good", "admin")
+        assert made["token"].split(".")[2] not in str(listed)
+        assert (await admin.call("DELETE", f"/admin/nodes/tokens/{made['id']}"))[0].status == 204
+        await admin.refused("DELETE", f"/admin/nodes/tokens/{made['id']}", 404, "NOT_FOUND")
+        both = {"name": "attic", "reusable": True}
+        await admin.refused("POST", "/admin/nodes/tokens", 422, "INVALID_ARGUMENT", json=both)
+
+
 async def test_the_cache_is_listed_pinned_removed_and_cleaned_up(tmp_path: Path) -> None:
     async with rest_house(tmp_path) as house:
         admin = house.admin

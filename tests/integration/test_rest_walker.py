@@ -49,6 +49,7 @@ class Walk:
         self._bodies = bodies(job)
         self._things = {
             "/files/links/{id}": f"/files/links/{link}", "/admin/nodes/{id}": "/admin/nodes/here",
+            "{token}": "0123456789ab",
             "{engine}": "simulated", "{id}": job, "{user}": "owner", "{key}": "test",
             "{session}": "none", "{invitation}": "none",
         }  # fmt: skip

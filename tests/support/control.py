@@ -27,7 +27,7 @@ from oddaemon.app.log_ring import LogRing
 from oddaemon.app.setting_specs import check_together, fixed_settings, setting_specs
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.events import Event
-from oddaemon.domain.types import Bytes, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, NodeId, ReplicaId, Seconds
 from oddaemon.eventbus.in_process import InProcessEventBus
 from oddaemon.services.cache import CacheService
 from oddaemon.services.nodes import Doorway, Nodes
@@ -41,6 +41,25 @@ from tests.support.links import linking
 
 KEPT = Seconds(3600)
 """For how long events are said to be kept."""
+
+
+class NoConnections:
+    """Meets services.nodes.Connections: nobody is connected."""
+
+    @contextlib.asynccontextmanager
+    async def silencing(self, node_id: NodeId) -> AsyncIterator[None]:
+        yield
+
+    def cut(self, node_id: NodeId) -> None:
+        pass
+
+
+def quiet_nodes(home: House) -> Nodes:
+    """The nodes of a house to which no worker comes."""
+    return Nodes(
+        store=home.store, clock=home.core.hits.clock, port=FakePort(), watch=home.core.reconciler.watch,
+        connections=NoConnections(), gone=home.core.reconciler.lost,
+    )  # fmt: skip
 
 
 class FakePort:
@@ -151,7 +170,7 @@ async def _built(home: LoudHouse, path: Path, own_uid: int | None, uid: int | No
             store=store, clock=clock, board=inner.board, reconciler=inner.reconciler, node=lambda _: home.agent,
             limits=lambda: home.limits, option_specs=lambda: specs, version=__version__, started_at=clock.now(),
         ),
-        nodes=Nodes(store=store, clock=clock, port=FakePort()),
+        nodes=quiet_nodes(home),
         views=inner.views, store=store, bus=home.bus, clock=clock, log_book=log_book,
         reload=lambda: ([], []), events_kept=lambda: KEPT, shutdown=lambda: None, diagnose=diagnose,
         version=__version__,

@@ -95,8 +95,8 @@ async def serving(
     parts = RestParts(
         authenticator=authenticator or Known(), accounts=nothing, quotas=nothing, downloads=nothing, jobs=nothing,
         job_files=nothing, prober=nothing, batches=nothing, links=nothing, link_serving=nothing, cache=nothing,
-        settings=nothing, status=nothing, availability=nothing, keyed_adds=nothing, feed=nothing, live_feed=nothing,
-        clock=SystemClock(), version="1.2.3",
+        settings=nothing, status=nothing, nodes=nothing, availability=nothing, keyed_adds=nothing, feed=nothing,
+        live_feed=nothing, clock=SystemClock(), version="1.2.3",
         limiter=limiter or Unlimited(), readiness=nothing, metrics=nothing, metrics_public=lambda: True,
         observe=lambda route, method, status, seconds: observed.append((route, method, status)),
     )  # fmt: skip

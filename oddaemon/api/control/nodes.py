@@ -9,12 +9,27 @@ from odproto.gen.opendebrid.control import v1 as pb
 from oddaemon.api.control.calls import caller
 from oddaemon.api.control.parts import ControlParts
 from oddaemon.domain.join_token import KeptToken
-from oddaemon.domain.types import Seconds
+from oddaemon.domain.types import Bytes, Seconds
+from oddaemon.services.nodes import NodeChange
+from oddaemon.wire.messages import node_message
 
 
 class NodeCalls(pb.AdminServiceBase):
     def __init__(self, parts: ControlParts) -> None:
         self._parts = parts
+
+    async def set_node(self, message: pb.SetNodeRequest) -> pb.NodeResponse:
+        change = NodeChange(
+            draining=message.draining, set_labels=dict(message.set_labels), unset_labels=message.unset_labels,
+            running=message.running, weight=message.weight, unset_limits=message.unset_limits,
+            min_disk_free=None if message.min_disk_free is None else Bytes(message.min_disk_free),
+        )  # fmt: skip
+        node_id = await self._parts.nodes.change(caller(), message.node, change)
+        return pb.NodeResponse(node=node_message(await self._parts.status.node_named(caller(), node_id)))
+
+    async def remove_node(self, message: pb.RemoveNodeRequest) -> pb.RemoveNodeResponse:
+        gone = await self._parts.nodes.remove(caller(), message.node)
+        return pb.RemoveNodeResponse(removed=gone.id, requeued=list(gone.requeued))
 
     async def create_node_token(self, message: pb.CreateNodeTokenRequest) -> pb.CreateNodeTokenResponse:
         made = await self._parts.nodes.create_token(

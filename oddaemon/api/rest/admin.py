@@ -1,4 +1,4 @@
-"""`/api/v1/admin/*`, for admins: nodes, settings, the cache and its clean-up."""
+"""`/api/v1/admin/*`, for admins: settings, the cache and its clean-up."""
 
 from __future__ import annotations
 
@@ -7,42 +7,19 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue
 
-from oddaemon.api.rest.engines import Engine, engine_of
 from oddaemon.api.rest.jobs import problem, tagged
 from oddaemon.api.rest.models import Model, Nothing, PageQuery, Problem
 from oddaemon.api.rest.routes import Answer, Call, Page, Routes
-from oddaemon.domain.errors import Conflict, NotFound, Pinned, Unsupported
+from oddaemon.domain.errors import NotFound, Pinned, Unsupported
 from oddaemon.domain.types import Bytes, Seconds
 from oddaemon.domain.user import Role
-from oddaemon.services.views import CacheView, CleanupResult, NodeView, SettingView
-from oddaemon.wire.messages import cache_message, node_message
+from oddaemon.services.views import CacheView, CleanupResult, SettingView
+from oddaemon.wire.messages import cache_message
 
 route = Routes("admin", prefix="/api/v1/admin")
 
 MAX_KEYS = 1000
 MOST = 2**62
-
-
-class Node(Model):
-    id: str
-    role: str
-    state: str = Field(description="online, draining or offline.")
-    version: str
-    address: str | None = Field(description="Of its file server.")
-    engines: list[Engine]
-    disk_total: int
-    disk_free: int
-    reserve: int = Field(description="Bytes that downloads leave free.")
-    jobs_active: int
-    rate_down: int
-    rate_up: int
-    heartbeat_age_s: float | None
-    labels: dict[str, str]
-    storage_missing: bool
-
-
-class NodePath(Model):
-    id: str = Field(min_length=1, max_length=64, examples=["nas"])
 
 
 class Setting(Model):
@@ -140,17 +117,6 @@ class Cleanup(Model):
     applied: bool
 
 
-def _node(view: NodeView) -> Node:
-    message = node_message(view)
-    return Node(
-        id=message.id, role=message.role, state=message.state, version=message.version,
-        address=message.address or None, engines=[engine_of(engine) for engine in view.engines],
-        disk_total=message.disk_total, disk_free=message.disk_free, reserve=message.reserve,
-        jobs_active=message.jobs_active, rate_down=message.rate_down, rate_up=message.rate_up,
-        heartbeat_age_s=message.heartbeat_age_s, labels=message.labels, storage_missing=message.storage_missing,
-    )  # fmt: skip
-
-
 def _setting(view: SettingView) -> Setting:
     return Setting(
         key=view.key, value=view.value, default=view.default, source=view.source, type=view.type,
@@ -183,28 +149,6 @@ def _cleanup(result: CleanupResult, request_id: str) -> Cleanup:
         ],
         freed_bytes=result.freed, applied=result.applied,
     )  # fmt: skip
-
-
-# nodes
-
-
-@route("GET", "/nodes", needs=Role.ADMIN, summary="All nodes")
-async def list_nodes(call: Call[Nothing, Nothing, Nothing]) -> list[Node]:
-    return [_node(view) for view in (await call.parts.status.status(call.who)).nodes]
-
-
-@route("GET", "/nodes/{id}", needs=Role.ADMIN, summary="One node, and how it does", errors=[NotFound])
-async def get_node(call: Call[NodePath, Nothing, Nothing]) -> Answer[Node]:
-    return tagged(_node(await call.parts.status.node_named(call.who, call.path.id)))
-
-
-@route(
-    "DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict],
-    shown_by=get_node,
-)  # fmt: skip
-async def remove_node(call: Call[NodePath, Nothing, Nothing]) -> None:
-    """The controller's own cannot be removed."""
-    await call.parts.status.remove_node(call.who, call.path.id)
 
 
 # settings

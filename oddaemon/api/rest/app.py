@@ -17,6 +17,7 @@ from oddaemon.api.rest import (
     events,
     files,
     health,
+    nodes,
     reference,
     system,
     usage,
@@ -29,7 +30,7 @@ from oddaemon.api.rest.parts import RestParts
 from oddaemon.api.rest.routes import ALL_ROUTES, Route
 
 MODULES = (
-    health, system, reference, accounts, downloads, bulk, files, availability, events, admin, usage, users,
+    health, system, reference, accounts, downloads, bulk, files, availability, events, admin, nodes, usage, users,
     # last: where an engine's name would stand, others come first
     engines,
 )  # fmt: skip

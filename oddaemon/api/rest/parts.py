@@ -21,6 +21,7 @@ from oddaemon.services.keyed_adds import KeyedAdds
 from oddaemon.services.link_serving import LinkServing
 from oddaemon.services.links import LinkService
 from oddaemon.services.metrics import MetricsService
+from oddaemon.services.nodes import Nodes
 from oddaemon.services.probing import Prober
 from oddaemon.services.quotas import Quotas
 from oddaemon.services.readiness import Readiness
@@ -62,6 +63,7 @@ class RestParts:
     links: LinkService
     link_serving: LinkServing
     cache: CacheService
+    nodes: Nodes
     settings: RuntimeSettings
     status: StatusService
     readiness: Readiness

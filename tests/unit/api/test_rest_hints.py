@@ -13,8 +13,8 @@ from oddaemon.api.rest.hints import WAYS, rest_hint
 
 PACKAGE = Path(oddaemon.__file__).parent
 V1 = "/api/v1/downloads/7"
-FOR_THE_MACHINE = re.compile(r"odctl (login|logs|doctor|daemon|resume --queue|users link|ls -a|nodes)|run odctl")
-"""What only somebody at the daemon's machine can do, and what workers are told."""
+FOR_THE_MACHINE = re.compile(r"odctl (login|logs|doctor|daemon|resume --queue|users link|ls -a)|run odctl")
+"""What only somebody at the daemon's machine can do."""
 
 
 @pytest.mark.parametrize(

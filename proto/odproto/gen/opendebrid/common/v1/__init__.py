@@ -395,6 +395,11 @@ class Node(betterproto2.Message):
 
     limits: "NodeLimits | None" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, optional=True)
 
+    running_limit: "int" = betterproto2.field(21, betterproto2.TYPE_UINT32)
+    """
+    what holds: downloads at once; 0: no limit
+    """
+
 
 default_message_pool.register_message("opendebrid.common.v1", "Node", Node)
 
