@@ -53,7 +53,8 @@ Fields of cache entries    key name engine node user pinned size hits age create
 Fields of events           type job node user seq age; mine; a word alone is in the type
 
 Sorting: fields joined with commas, ! is downwards:  odctl ls -s '!size,name'
-  jobs:  id name state size done progress created started completed priority engine user
+  jobs:  id name state size done progress created started completed priority engine user attention
+         (that is the order without -s: what runs, what is held or failed, what waits, what ended)
          and of what runs: rate_down rate_up eta seeders peers (the rest comes last)
   cache: key name size engine created last_used hits pinned
 

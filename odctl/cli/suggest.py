@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from odctl.cli import tree
+from odctl.cli import filter_words, tree
 from odctl.cli.hoist import FLAGS, VALUES, VERSION, CommandOptions
 from odctl.cli.output import FORMATS
 
@@ -24,6 +24,7 @@ ROLES = ("user", "admin")
 CHANGES = ("priority=", "position=top", "name=", "tags=", "tags+=", "tags-=", "rate_down=", "rate_up=", "seed_ratio=")
 
 ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("ls",): ("filters",), ("cache", "ls"): ("filters",),
     ("add",): ("local",), ("probe",): ("local",), ("show",): ("jobs",), ("watch",): ("jobs",), ("wait",): ("jobs",),
     ("files",): ("job",), ("select",): ("job", "files"), ("link",): ("job", "files"), ("get",): ("job", "files"),
     ("play",): ("job", "files"), ("pause",): ("jobs",), ("resume",): ("jobs",), ("cancel",): ("jobs",),
@@ -132,6 +133,8 @@ def suggest(root: Any, line: Line, last: str, recall: Recall) -> Words:
 def _values(line: Line, option: str, last: str, recall: Recall) -> Words:
     if option in ("--into", "--token-file") or (option == "-o" and line.path == ["get"]):
         return LOCAL_FILES
+    if option in ("-f", "--filter") and line.path != ["files"]:
+        return _filter(line, last, recall)
     if option in ("-c", "--context"):
         return _fitting(recall("contexts", ""), last)
     if option in ("--engine", "-e"):
@@ -160,6 +163,8 @@ def _of_kind(kind: str, line: Line, last: str, recall: Recall) -> Words:
         return _jobs(recall("jobs", ""), last)
     if kind == "changes":
         return [*_jobs(recall("jobs", ""), last), *_fitting([(change, "") for change in CHANGES], last)]
+    if kind == "filters":
+        return _filter(line, last, recall)
     if kind == "files":
         return _files(recall("files", line.arguments[0]), last)
     if kind == "local":
@@ -176,6 +181,11 @@ def _of_kind(kind: str, line: Line, last: str, recall: Recall) -> Words:
 
 def _repeats(kind: str) -> bool:
     return kind.endswith(("s", "=")) or kind == "local"
+
+
+def _filter(line: Line, last: str, recall: Recall) -> Words:
+    others = {"events": filter_words.EVENTS, "cache": filter_words.CACHE}
+    return filter_words.next_words(others.get(line.path[0], filter_words.JOBS), last, recall)
 
 
 def _jobs(known: Words, last: str) -> Words:

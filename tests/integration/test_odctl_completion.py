@@ -13,15 +13,18 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from grpclib.const import Status
 from odproto.gen.opendebrid.common import v1 as common
 
-from odctl.cli import suggest
+from odctl.cli import filter_words, suggest
 from odctl.cli.app import build_root, lookup_in
 from odctl.cli.snapshots import ASK_SECONDS
 from odctl.cli.suggest import LOCAL_FILES, read_line
+from oddaemon.domain.filter_fields import CACHE, EVENTS, JOBS
+from oddaemon.domain.filter_text import parse_filter
 from tests.support.fake_control import FakeControl, FakeDaemon, job
 from tests.support.wait import until
 
@@ -57,11 +60,34 @@ def fitting(text: str) -> list[str]:
         ("add ", [":files"]), ("get 128 -o ", [":files"]), ("status ", []), ("nonsense ", []), ("play 128 -- 1", ["1"]),
         ("wait --fo", ["--for"]), ("pause --for ", []), ("users rm m", ["maya"]), ("users rm maya ", []),
         ("users role maya ", ["user", "admin"]), ("users add --role a", ["admin"]), ("apikey revoke ", ["phone"]),
+        ("ls fai", ["failed"]), ("ls failed st", ["stalled", "state="]), ("rm -f hold=u", ["hold=user"]),
+        ("rm -f state=queued,f", ["state=queued,failed"]), ("pause --filter=!engine=a", ["--filter=!engine=aria2"]),
+        ("ls user=", ["user=@me", "user=admin", "user=maya"]), ("ls -f nonsense=", []), ("events -f ty", ["type="]),
+        ("cache ls pinned=", ["pinned=yes", "pinned=no"]), ("cache ls state=", []), ("ls (big|fai", ["(big|failed"]),
+        ("ls big|(kin", ["big|(kind="]),
         ("apikey create x --scope j", ["jobs"]), ("apikey ls --user ma", ["maya"]), ("login --token-file ", [":files"]),
     ],
 )  # fmt: skip
 def test_words_fit_their_place(text: str, words: list[str]) -> None:
     assert fitting(text) == words
+
+
+@pytest.mark.parametrize(
+    ("known", "domain"),
+    [(filter_words.JOBS, JOBS), (filter_words.CACHE, CACHE), (filter_words.EVENTS, EVENTS)],
+    ids=["jobs", "cache", "events"],
+)
+def test_every_word_of_a_filter_is_one_that_the_daemon_takes(known: Any, domain: Any) -> None:
+    """And all of its words and equal-able fields are there; what a field may be is all that it may be."""
+    assert known.words.keys() == domain.shortcuts.keys()
+    assert known.fields.keys() <= domain.fields.keys()
+    for name, values in known.fields.items():
+        for value in values:
+            parse_filter(f"{name}={value}", domain)
+        choices = domain.fields[name].choices
+        assert not (choices and values) or set(values) == set(choices), name
+    for word in known.words:
+        parse_filter(word, domain)
 
 
 def test_host_of_the_line_is_the_daemon_that_is_asked() -> None:

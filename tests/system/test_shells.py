@@ -42,6 +42,8 @@ COMPLETED = {
     "odctl ls --output=cs": "odctl ls --output=csv", "odctl add -e aria": "odctl add -e aria2",
     "odctl engines test yt": "odctl engines test ytdlp", "odctl -c ho": "odctl -c home",
     "odctl context use ho": "odctl context use home", "odctl link 1 big": "odctl link 1 big.bin",
+    "odctl add my\\ f": "odctl add my\\ file.torrent", "odctl rm -f hol": "odctl rm -f hold=",
+    "odctl ls fail": "odctl ls failed", "odctl pause --filter=stal": "odctl pause --filter=stalled",
     "odctl add my": "odctl add my\\ file.torrent", 'odctl add "my': 'odctl add "my file.torrent"',
     "odctl cache show aria2:": "odctl cache show aria2:url:", "true; odctl --no-col": "true; odctl --no-color",
 }  # fmt: skip

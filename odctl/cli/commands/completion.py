@@ -87,7 +87,10 @@ if [[ ${funcstack[1]} == _odctl ]]; then _odctl "$@"; else compdef _odctl odctl;
 FISH = """\
 # odctl completion for fish: odctl completion fish | source
 function __odctl_complete
-    set -l last (string trim --left --chars='"\\'' -- (commandline -ct))
+    # as it will be read: without backslashes, and quotes that may still be open
+    set -l token (commandline -ct)
+    set -l last (string unescape -- "$token" 2>/dev/null)
+    or set last (string trim --left --chars='"\\'' -- "$token")
     set -l words (commandline -opc) "$last"
     for line in (odctl __complete $words[2..-1] 2>/dev/null)
         if string match -q ':files*' -- $line
