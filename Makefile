@@ -14,7 +14,7 @@ COMPILE := $(BIN)/python -m compileall -q odctl oddaemon proto/odproto tests
 export RUN_URL := $(value URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser pictures snapshots lint types imports bench proto migrate-up migrate-down docs setup clean
+.PHONY: help run dev dev-worker test test-browser pictures snapshots lint types imports bench proto migrate-up migrate-down docs setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ run: $(VENV)/.run  ## start the daemon in the foreground; with URL=… fetch tha
 dev: $(VENV)/.dev  ## as run, with debug logs, started again whenever the code changes
 	@tools/programs.sh
 	@$(BIN)/python tools/dev.py
+
+dev-worker: $(VENV)/.dev  ## as dev, a worker, also beside a controller here: CONTROLLER_URL=… CONTROLLER_TOKEN=… make dev-worker
+	@tools/programs.sh
+	@$(BIN)/python tools/dev.py worker
 
 test: lint types imports  ## everything that has to hold
 	@tools/programs.sh --required

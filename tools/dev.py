@@ -1,11 +1,15 @@
 """`make dev`: the daemon with debug logs, started again whenever a source file changes. Looks at the files once a
-second: no library and no limit on watches."""
+second: no library and no limit on watches. `make dev-worker` is the same with a worker, which has places of its own:
+a controller may run here, too."""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from ending import Stopped, end_on_signals, stop
@@ -35,11 +39,23 @@ def until_change(daemon: subprocess.Popen[bytes]) -> bool:
     return True
 
 
+def environment(arguments: list[str]) -> Mapping[str, str]:
+    """A worker's has what keeps it apart from a controller here, where nothing else is said."""
+    if "worker" not in arguments:
+        return os.environ
+    own = ROOT / ".worker"
+    apart = {
+        "OD_PATHS_DATA_DIR": str(own), "OD_PATHS_RUNTIME_DIR": str(own / "run"), "OD_NODE_FILE_SERVER_PORT": "0",
+        "OD_NODE_ID": f"{socket.gethostname().partition('.')[0]}-worker",
+    }  # fmt: skip
+    return {**apart, **os.environ}
+
+
 def main() -> int:
     end_on_signals()
     command = [sys.executable, "-m", "oddaemon", "--log-level", "debug", *sys.argv[1:]]
     while True:
-        daemon = subprocess.Popen(command, start_new_session=True)
+        daemon = subprocess.Popen(command, start_new_session=True, env=environment(sys.argv[1:]))
         try:
             if not until_change(daemon):
                 return 0

@@ -277,7 +277,7 @@ class NodesSettings(Section):
 
     host: str = Field(default="", description="Address that the port for workers binds. Empty: every one.")
     port: Port = Field(
-        default=9090,
+        default=DEFAULT_NODES_PORT,
         description="TCP port that workers come to; opened when the first join token is made. 0: chosen by the system.",
     )
     address: str = Field(

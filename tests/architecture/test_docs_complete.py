@@ -93,7 +93,7 @@ def test_settings_that_the_texts_name_exist() -> None:
     keys = set(load(environ={}).keys)
     sections = {key.partition(".")[0] for key in keys}
     pattern = re.compile(rf"(?<![\w./-])((?:{'|'.join(sections)})\.[a-z_]+(?:\.[a-z_]+)?)(?![\w/(-])")
-    own = {"events.py", "events.md", "paths.py", "limits.py", "settings.md", "settings.py", "engines.md"}
+    own = {"events.py", "events.md", "node.json", "paths.py", "limits.py", "settings.md", "settings.py", "engines.md"}
     for page in PAGES:
         if page.parent == REFERENCE:
             continue

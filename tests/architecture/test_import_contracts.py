@@ -53,6 +53,7 @@ def test_the_contracts_hold(copy: Path) -> None:
         ("oddaemon/engines/simulated/zz.py", "import oddaemon.engines.aria2", "6 plug-ins"),
         ("odctl/config.py", "import odctl.cli", "7 odctl's layers"),
         ("odctl/cli/zz.py", "import textual", "8 the command line"),
+        ("oddaemon/app/zz.py", "import oddaemon.transports.grpc.listener", "10 what carries the calls"),
     ],
 )
 def test_each_contract_catches_its_violation(module: str, line: str, contract: str, copy: Path) -> None:
