@@ -21,12 +21,6 @@ NAME = "nodes.pem"
 YEARS = 10
 NAMED = "OpenDebrid controller"
 
-# tags (X.690) and object identifiers, as they are written
-_INTEGER, _BIT_STRING, _OBJECT_ID, _UTF8, _UTC_TIME, _GENERALIZED_TIME = 0x02, 0x03, 0x06, 0x0C, 0x17, 0x18
-_SEQUENCE, _SET, _EXPLICIT_0 = 0x30, 0x31, 0xA0
-_ECDSA_WITH_SHA256 = bytes.fromhex("2a8648ce3d040302")
-_COMMON_NAME = bytes.fromhex("550403")
-
 
 @dataclass(frozen=True, slots=True)
 class NodeCertificate:
@@ -86,42 +80,18 @@ def self_signed(now: datetime) -> bytes:
     """PEM of a new P-256 key and of a certificate that it signs (RFC 5280 section 4.1), valid from a day before `now`:
     clocks differ."""
     # wanted once in an installation's life
-    from Cryptodome.Hash import SHA256
-    from Cryptodome.IO import PEM
-    from Cryptodome.PublicKey import ECC
-    from Cryptodome.Random import get_random_bytes
-    from Cryptodome.Signature import DSS
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    key = ECC.generate(curve="P-256")
-    algorithm = _der(_SEQUENCE, _der(_OBJECT_ID, _ECDSA_WITH_SHA256))
-    common_name = _der(_SEQUENCE, _der(_OBJECT_ID, _COMMON_NAME), _der(_UTF8, NAMED.encode()))
-    name = _der(_SEQUENCE, _der(_SET, common_name))
-    body = _der(
-        _SEQUENCE,
-        _der(_EXPLICIT_0, _der(_INTEGER, b"\2")),  # version 3
-        _der(_INTEGER, b"\1" + get_random_bytes(15)),
-        algorithm,
-        name,
-        _der(_SEQUENCE, _time(now - timedelta(days=1)), _time(now + timedelta(days=365 * YEARS))),
-        name,
-        key.public_key().export_key(format="DER"),
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, NAMED)])
+    certificate = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=365 * YEARS))
+        .sign(key, SHA256())
     )
-    signature = DSS.new(key, "fips-186-3", encoding="der").sign(SHA256.new(body))
-    certificate = _der(_SEQUENCE, body, algorithm, _der(_BIT_STRING, b"\0", signature))
-    return f"{PEM.encode(certificate, 'CERTIFICATE')}\n{key.export_key(format='PEM')}\n".encode()
-
-
-def _der(tag: int, *parts: bytes) -> bytes:
-    """One value with its tag and length (X.690 section 8.1)."""
-    data = b"".join(parts)
-    length = len(data)
-    if length < 0x80:
-        return bytes([tag, length]) + data
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes([tag, 0x80 | len(octets)]) + octets + data
-
-
-def _time(moment: datetime) -> bytes:
-    """UTCTime until 2049, GeneralizedTime from then on (RFC 5280 section 4.1.2.5)."""
-    early = moment.year < 2050
-    return _der(_UTC_TIME if early else _GENERALIZED_TIME, f"{moment:{'%y' if early else '%Y'}%m%d%H%M%S}Z".encode())
+    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
