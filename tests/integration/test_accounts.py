@@ -257,7 +257,7 @@ async def test_tokens_of_another_making_are_refused(desk: Office, tmp_path: Path
         made = await elsewhere.accounts.login("ann", PASSWORD, address=HOME)
         assert foreign.username == "ann"
     forged = [
-        made.access_token, jwt.encode(claims, None, algorithm="none"), jwt.encode(claims, "guess" * 10),
+        made.access_token, jwt.encode(claims, None, algorithm="none"), jwt.encode(claims, "guess" * 10),  # type: ignore[arg-type]
         tokens.access_token[:-2], tokens.access_token + "A", tokens.refresh_token, "", "a.b.c", "x" * 100_000, "é.é.é",
     ]  # fmt: skip
     for token in forged:
