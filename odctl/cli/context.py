@@ -96,9 +96,20 @@ class Invocation:
             raise UsageError(
                 f"{question}: this needs a confirmation", hint="add -y (--yes) to go on without a question"
             )
-        sys.stderr.write(f"{clean(question)}? [y/N] ")
+        self._ask(f"{clean(question)}? [y/N] ", ("y", "yes"), lower=True)
+
+    def confirm_name(self, question: str, name: str) -> None:
+        """As `confirm`, for what is not done by a slip: the name has to be typed."""
+        if not self.yes and self.interactive:
+            self._ask(f"{clean(question)}? Type its name to go on: ", (name,))
+        elif not self.yes:
+            self.confirm(question)
+
+    def _ask(self, prompt: str, right: Sequence[str], *, lower: bool = False) -> None:
+        sys.stderr.write(prompt)
         sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        answer = sys.stdin.readline().strip()
+        if (answer.lower() if lower else answer) not in right:
             raise OdctlError("nothing was changed", code="CANCELLED", exit_code=ExitCode.FAILURE)
 
     def report(self, failures: Sequence[tuple[str, Failure]], total: int) -> int:

@@ -29,6 +29,8 @@ async def ask(client: DaemonClient, kind: str, about: str) -> list[tuple[object,
         return [(entry["key"], entry["name"]) for entry in await client.cache.entries()]
     if kind == "settings":
         return [(setting["key"], setting["description"]) for setting in await client.upkeep.settings()]
+    if kind == "node_tokens":
+        return [(one.id, one.name or one.state) for one in await client.nodes.tokens() if one.state == "good"]
     if kind == "nodes":
         return [(node["id"], node["state"]) for node in (await client.status())["nodes"]]
     if kind == "users":

@@ -31,6 +31,8 @@ ARGUMENTS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("retry",): ("jobs",), ("rm",): ("jobs",), ("set",): ("jobs", "changes"), ("logs",): ("job",),
     ("context", "show"): ("context",), ("context", "use"): ("context",), ("context", "rm"): ("contexts",),
     ("context", "rename"): ("context",), ("context", "test"): ("context",), ("nodes", "show"): ("nodes",),
+    ("nodes", "drain"): ("node",), ("nodes", "undrain"): ("node",), ("nodes", "rm"): ("node",),
+    ("nodes", "set"): ("node", "nodes="), ("nodes", "token", "revoke"): ("node_tokens",),
     ("engines", "test"): ("engine",), ("cache", "show"): ("key",), ("cache", "rm"): ("keys",),
     ("cache", "pin"): ("keys",), ("cache", "unpin"): ("keys",), ("settings", "get"): ("setting",),
     ("settings", "unset"): ("settings",), ("settings", "set"): ("settings=",), ("completion",): ("shell",),
@@ -174,6 +176,8 @@ def _of_kind(kind: str, line: Line, last: str, recall: Recall) -> Words:
         return _fitting([*((name, "") for name in (SHELLS if kind == "shell" else TOPICS)), *commands], last)
     if kind == "role":
         return _fitting([(name, "") for name in ROLES], last)
+    if kind == "nodes=":
+        return _fitting([(f"{key}=", "") for key in ("label.", "running", "reserve", "weight")], last)
     if kind == "settings=":
         return _fitting([(f"{key}=", hint) for key, hint in recall("settings", "")], last)
     return _fitting(recall(kind if kind.endswith("s") else f"{kind}s", ""), last)

@@ -52,6 +52,10 @@ TREE: dict[str, Entry | Group] = {
         {
             "ls": Entry("nodes", "ls", "List nodes, their disks and engines."),
             "show": Entry("nodes", "show", "Everything about a node."),
+            "drain": Entry("node_changes", "drain", "Start nothing new on a node."),
+            "undrain": Entry("node_changes", "undrain", "Let a node take work again."),
+            "set": Entry("node_changes", "set_", "Set labels and limits of a node: KEY=VALUE."),
+            "rm": Entry("node_changes", "rm", "Remove a node for good."),
             "token": Group(
                 "What lets other machines join.",
                 {

@@ -347,7 +347,19 @@ def node(message: common.Node) -> dict[str, Any]:
         "heartbeat_age_s": figure(message.heartbeat_age_s),
         "labels": dict(message.labels),
         "storage_missing": message.storage_missing,
+        "name": message.name or message.id,
+        "draining": message.draining,
+        "offline_since": message.offline_since,
+        "cpu_load": figure(message.cpu_load),
+        "set_labels": dict(message.set_labels),
+        "limits": _limits(message.limits),
+        "running_limit": message.running_limit,
     }
+
+
+def _limits(message: common.NodeLimits | None) -> dict[str, Any]:
+    """What an admin set; None where what holds is that of every node."""
+    return {name: getattr(message, name, None) for name in ("running", "min_disk_free", "weight")}
 
 
 def cache_entry(message: wire.CacheEntry) -> dict[str, Any]:

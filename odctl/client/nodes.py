@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from odctl.client import convert
 from odctl.client.channel import Calls
 from odctl.client.models import NodeToken
-from odctl.client.protocol import wire
+from odctl.client.protocol import common, wire
 
 
 class Nodes:
@@ -13,6 +17,24 @@ class Nodes:
     def __init__(self, calls: Calls) -> None:
         self._ask = calls.ask
         self._admin = calls.admin
+
+    async def change(
+        self, name: str, *, draining: bool | None = None, set_labels: Mapping[str, str] | None = None,
+        unset_labels: Sequence[str] = (), running: int | None = None, min_disk_free: int | None = None,
+        weight: float | None = None, unset_limits: Sequence[str] = (),
+    ) -> dict[str, Any]:  # fmt: skip
+        """The node as it is now. What is not given stays."""
+        request = wire.SetNodeRequest(
+            node=name, draining=draining, set_labels=dict(set_labels or {}), unset_labels=list(unset_labels),
+            running=running, min_disk_free=min_disk_free, weight=weight, unset_limits=list(unset_limits),
+        )  # fmt: skip
+        answer = await self._ask(self._admin, "set_node", request)
+        return convert.node(answer.node or common.Node())
+
+    async def remove(self, name: str) -> tuple[str, list[int]]:
+        """Its id, and the numbers of the jobs that went back to the queue."""
+        answer = await self._ask(self._admin, "remove_node", wire.RemoveNodeRequest(node=name))
+        return answer.removed, list(answer.requeued)
 
     async def create_token(self, *, ttl_s: float, name: str, reusable: bool) -> tuple[NodeToken, str, str]:
         """The token, the word itself, and the command to paste on the worker. `ttl_s` 0: a day."""

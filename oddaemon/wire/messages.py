@@ -362,6 +362,7 @@ def node_message(view: NodeView) -> common.Node:
             running=node.limits.running, min_disk_free=node.limits.min_disk_free, weight=node.limits.weight
         ),
         running_limit=view.running_limit,
+        draining=node.draining,
         storage_missing=not node.disk.present,
     )
 

@@ -70,6 +70,13 @@ ROWS = (
     Row(line="logs -n 20", ids=False, lines=True),
     Row(line="nodes ls", ids=True),
     Row(line="nodes show here", ids=True),
+    Row(line="nodes drain here"),
+    Row(line="nodes undrain here"),
+    Row(line="nodes set here label.room=attic"),
+    Row(line="nodes rm here", code=2, alone=2, at_a_terminal=9, typed=[("its name", "here")]),
+    Row(line="nodes token create"),
+    Row(line="nodes token ls", ids=True, before=["nodes token create"]),
+    Row(line="nodes token revoke {token}"),
     Row(line="context ls", ids=True, alone=0),
     Row(line="context show", ids=True, alone=0),
     Row(line="context use box", code=9, alone=0, before=[BOX]),  # ODCTL_HOST, which tests set, would win

@@ -86,6 +86,8 @@ class Daemon:
             "OD_NODE_DOWNLOAD_DIR": str(self.downloads),
             "OD_NODE_FILE_SERVER_PORT": "0",
             "OD_SERVER_PORT": "0",
+            "OD_NODES_HOST": "127.0.0.1",
+            "OD_NODES_PORT": "0",
             "OD_NODE_FILE_SERVER_PROCESSES": "1",
             "OD_NODE_ID": "here",
             "OD_LIMITS_MIN_DISK_FREE": "1MB",

@@ -56,7 +56,7 @@ def paths() -> list[tuple[str, ...]]:
 
 def path_of(row: Row) -> tuple[str, ...]:
     words, known = tuple(row.line.split()), set(paths())
-    return words[:2] if words[:2] in known else words[:1]
+    return next(words[:count] for count in (3, 2, 1) if words[:count] in known or count == 1)
 
 
 def test_every_command_of_the_tree_has_its_row() -> None:
@@ -109,7 +109,7 @@ class House:
         name = word.strip("{}")
         making: dict[str, Callable[[], Awaitable[str]]] = {
             "url": self._url, "fresh": self._fresh, "cancelled": self._cancelled, "user": self._user,
-            "apikey": self._apikey, "person": lambda: self._user(with_password=True),
+            "apikey": self._apikey, "token": self._token, "person": lambda: self._user(with_password=True),
         }  # fmt: skip
         if name in making:
             return await making[name]()
@@ -139,6 +139,10 @@ class House:
     async def _apikey(self) -> str:
         async with self.daemon.client() as client:
             return (await client.accounts.create_api_key(self.new(), ["read"], None))[0].name
+
+    async def _token(self) -> str:
+        async with self.daemon.client() as client:
+            return (await client.nodes.create_token(ttl_s=0, name="", reusable=False))[0].id
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

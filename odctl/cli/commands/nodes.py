@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +13,7 @@ from odctl.cli.context import Invocation
 from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column, Output, check_fields
 from odctl.client.errors import OdctlError
-from odctl.text import clean, duration, rate, size
+from odctl.text import clean, duration, moment, rate, size
 
 if TYPE_CHECKING:
     from odctl.client.daemon import DaemonClient
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FIELDS = (
     "id", "role", "state", "version", "address", "engines", "disk_total", "disk_free", "reserve", "jobs_active",
     "rate_down", "rate_up", "heartbeat_age_s", "labels", "storage_missing",
+    "name", "draining", "offline_since", "cpu_load", "set_labels", "limits", "running_limit",
 )  # fmt: skip
 BAR = 10
 OPTIONAL = {"ls": watch_option.OPTIONAL, "show": watch_option.OPTIONAL}
@@ -34,6 +35,18 @@ def disk_bar(node: Mapping[str, Any]) -> str:
     return "#" * filled + "." * (BAR - filled) if total > 0 else "-"
 
 
+def state(node: Mapping[str, Any]) -> str:
+    if node["state"] == "offline" and node["draining"]:
+        return "offline, draining"
+    return "storage missing" if node["storage_missing"] and node["state"] != "offline" else str(node["state"])
+
+
+def load(node: Mapping[str, Any]) -> str:
+    """Of its cores, in the last minute."""
+    known = node["cpu_load"] is not None and node["state"] != "offline"
+    return f"{round(node['cpu_load'] * 100)}%" if known else "-"
+
+
 def engines(node: Mapping[str, Any]) -> str:
     return " ".join(engine["name"] + ("" if engine["ok"] else "(fail)") for engine in node["engines"])
 
@@ -41,10 +54,11 @@ def engines(node: Mapping[str, Any]) -> str:
 COLUMNS = (
     Column(title="NODE", show=lambda n: n["id"]),
     Column(title="ROLE", show=lambda n: n["role"], wide=True),
-    Column(title="STATE", show=lambda n: "storage missing" if n["storage_missing"] else n["state"]),
+    Column(title="STATE", show=lambda n: state(n)),
     Column(title="DISK", show=disk_bar),
     Column(title="FREE", show=lambda n: size(n["disk_free"]), right=True),
     Column(title="ACTIVE", show=lambda n: n["jobs_active"], right=True),
+    Column(title="LOAD", show=lambda n: load(n), right=True),
     Column(title="DOWN", show=lambda n: rate(n["rate_down"]), right=True),
     Column(title="UP", show=lambda n: rate(n["rate_up"]), right=True),
     Column(title="SEEN", show=lambda n: duration(n["heartbeat_age_s"]), right=True),
@@ -111,7 +125,7 @@ def _watch(
         return [known[name] for name in names or known if name in known]
 
     seconds = watch_option.seconds(every)
-    return look_often(run, ask, draw, what="node", seconds=seconds, restless=("heartbeat_age_s",))
+    return look_often(run, ask, draw, what="node", seconds=seconds, restless=("heartbeat_age_s", "cpu_load"))
 
 
 def _unknown(name: str, known: list[str]) -> OdctlError:
@@ -124,16 +138,34 @@ def _unknown(name: str, known: list[str]) -> OdctlError:
     )
 
 
+LIMITS = {"running": "running", "min_disk_free": "reserve", "weight": "weight"}
+"""What each is called here."""
+
+
+def _limits(node: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Any], str], Any]]:
+    """Those that an admin set."""
+    for key, shown in (("running", str), ("min_disk_free", size), ("weight", lambda value: f"{value:g}")):
+        if node["limits"][key] is not None:
+            yield key, shown, node["limits"][key]
+
+
 def _details(output: Output, node: Mapping[str, Any]) -> None:
-    output.line(f"{clean(node['id'])}  {clean(node['role'])}  {clean(node['state'])}")
+    named = f" ({clean(node['name'])})" if node["name"] != node["id"] else ""
+    output.line(f"{clean(node['id'])}{named}  {clean(node['role'])}  {state(node)}")
     free = f"{size(node['disk_free'])} of {size(node['disk_total'])} free, {size(node['reserve'])} reserved"
     rows = [
         ("version", clean(node["version"] or "-")), ("address", clean(node["address"] or "-")),
         ("disk", "storage missing" if node["storage_missing"] else f"{disk_bar(node)}  {free}"),
-        ("jobs", f"{node['jobs_active']} active"),
+        ("jobs", f"{node['jobs_active']} active, {node['running_limit'] or 'any number'} at once"),
         ("speed", f"{rate(node['rate_down'])} down, {rate(node['rate_up'])} up"),
-        ("heard of", f"{duration(node['heartbeat_age_s'])} ago"),
-        *(("label", clean(f"{key}={value}")) for key, value in node["labels"].items()),
+        ("load", load(node)),
+        ("heard of", "never" if node["heartbeat_age_s"] is None else f"{duration(node['heartbeat_age_s'])} ago"),
+        *([("offline", f"since {moment(node['offline_since'])}")] if node["offline_since"] else []),
+        *(
+            ("label", clean(f"{key}={value}") + ("  (set)" if key in node["set_labels"] else ""))
+            for key, value in node["labels"].items()
+        ),
+        *(("limit", f"{LIMITS[key]} {shown(value)}") for key, shown, value in _limits(node)),
     ]  # fmt: skip
     for engine in node["engines"]:
         health = "ok" if engine["ok"] else "fail"

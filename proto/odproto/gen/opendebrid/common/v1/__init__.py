@@ -395,6 +395,11 @@ class Node(betterproto2.Message):
 
     limits: "NodeLimits | None" = betterproto2.field(20, betterproto2.TYPE_MESSAGE, optional=True)
 
+    draining: "bool" = betterproto2.field(22, betterproto2.TYPE_BOOL)
+    """
+    also while it is offline
+    """
+
     running_limit: "int" = betterproto2.field(21, betterproto2.TYPE_UINT32)
     """
     what holds: downloads at once; 0: no limit
