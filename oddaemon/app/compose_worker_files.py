@@ -39,7 +39,7 @@ async def serve_worker_files(
     def client_of(peer: str, forwarded: str) -> str:
         return Proxies(settings.server.trusted_proxies).client(peer, [forwarded])
 
-    files = WorkerFiles(clock=clock, unheard=unheard, there=FilesThere(instance=instance))
+    files = WorkerFiles(clock=clock, there=FilesThere(instance=instance))
     server = FileServer(
         host=own.file_server_host, port=own.file_server_port, storage=node.storage_choice, keys=(),
         look_up=files.look_up, on_usage=files.on_usage, on_use=files.on_use, on_gone=files.on_gone,
@@ -54,7 +54,10 @@ async def serve_worker_files(
         raise StartFailed(error.message, code=ExitCode.UNAVAILABLE, hint=error.hint) from error
     stack.push_async_callback(server.stop)
     node.agent.file_endpoint = own.file_endpoint or None
-    files.serve(server, FilesThere(instance=instance, endpoint=own.file_endpoint or None, near=_near(host, port)))
+    there = FilesThere(
+        instance=instance, endpoint=own.file_endpoint or None, near=_near(host, port), unheard=unheard
+    )  # fmt: skip
+    files.serve(server, there)
     shown = f"[{host}]" if ":" in host else host
     return ServedFiles(server=server, files=files, url=f"http://{shown}:{port}")
 

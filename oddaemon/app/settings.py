@@ -243,7 +243,7 @@ class NodeSettings(Section):
     )
     serve_unheard: Duration = Field(
         default=Seconds(600),
-        ge=0,
+        ge=10,
         le=86_400,
         description="For how long a worker serves links after the last word of its controller: what is revoked "
         "meanwhile works there no longer than that.",

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from oddaemon.domain.day_left import Counted, DayLeft
 from oddaemon.domain.link import LinkContent, LinkUse
-from oddaemon.domain.types import Bytes, LinkId, NodeId, ReplicaId
+from oddaemon.domain.types import Bytes, LinkId, NodeId, ReplicaId, Seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,8 @@ class FilesThere:
     """What links to it begin with; None: nobody but the controller can reach it."""
     near: str | None = None
     """host:port on the loopback, for a controller on the same machine."""
+    unheard: Seconds = Seconds(600)
+    """For how long it serves without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

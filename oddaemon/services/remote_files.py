@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 ACK_SECONDS = 1.0
 WORD_SECONDS = Seconds(20)
-"""Between two words to a node to which there is nothing to tell."""
+"""Between two words to a node to which there is nothing to tell; less for one that serves on for less than a minute."""
 MOST_WAITING = 10_000
 """Pieces of news that a node has not taken yet; one that takes none begins anew."""
 LINKS_AT_ONCE = 5_000
@@ -238,7 +238,7 @@ async def _next(follower: _Follower) -> FilesNews | None:
     if not follower.waiting:
         follower.news.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(WORD_SECONDS):
+            async with asyncio.timeout(max(min(WORD_SECONDS, follower.told.unheard / 3), 1)):
                 await follower.news.wait()
     if follower.waiting:
         return replace(follower.waiting.popleft(), whole=True)

@@ -70,8 +70,6 @@ class WorkerFiles:
     """`serve` once, `follow` while there is a connection; the rest is for the file server."""
 
     clock: Clock
-    unheard: Seconds
-    """For how long it serves without a word."""
     there: FilesThere
     server: FileServing | None = None
     controller: FilesAtController | None = None
@@ -128,7 +126,7 @@ class WorkerFiles:
         if news.day is not None:
             server.allot(news.day, self._outbox.stored.get(news.counted, {}))
         if news.whole:
-            await server.serve_for(self.unheard)
+            await server.serve_for(self.there.unheard)
 
     async def _report(self, controller: FilesAtController) -> None:
         while True:

@@ -24,7 +24,6 @@ MAX_FILES = 100_000
 MAX_USES = 2**40
 """Of one link, in one report."""
 MAX_PLAYLIST = 64 << 20
-MAX_URL = 2048
 _KEY_BYTES = 32
 _MAX_KEYS = 16
 _MAX_USERS = 100_000
@@ -32,16 +31,17 @@ _MAX_EXPIRY = 2.0**40
 
 
 def files_there_message(told: FilesThere) -> pb.FollowFilesRequest:
-    return pb.FollowFilesRequest(instance=told.instance, endpoint=told.endpoint, near=told.near)
+    return pb.FollowFilesRequest(
+        instance=told.instance, endpoint=told.endpoint, near=told.near, unheard_s=told.unheard
+    )  # fmt: skip
 
 
 def files_there_from(message: pb.FollowFilesRequest) -> FilesThere:
-    endpoint = v.maybe_text(message.endpoint, "endpoint", MAX_URL)
-    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-        raise v.refuse("endpoint", "is no URL")
+    unheard = v.seconds(message.unheard_s, "unheard_s")
+    assert unheard is not None
     return FilesThere(
-        instance=v.text(message.instance, "instance"), endpoint=endpoint,
-        near=None if message.near is None else _loopback(message.near),
+        instance=v.text(message.instance, "instance"), endpoint=v.endpoint(message.endpoint),
+        near=None if message.near is None else _loopback(message.near), unheard=unheard,
     )  # fmt: skip
 
 

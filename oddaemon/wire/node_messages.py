@@ -108,7 +108,7 @@ def snapshot_from(message: pb.SnapshotResponse, node_id: NodeId) -> NodeSnapshot
         name=clean(v.text(message.name, "name")),
         disk=disk_from(message.disk),
         engines=healths_from(message.engines),
-        file_endpoint=v.maybe_text(message.file_endpoint, "file_endpoint"),
+        file_endpoint=v.endpoint(message.file_endpoint),
         labels=labels_from(message.labels),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import betterproto2
@@ -35,8 +36,10 @@ MAX_SAID = 4000
 MAX_TEXT = 1 << 18
 MAX_ORIGIN_PATH = 1 << 14
 """Characters of a path as its origin calls it, which no file system has to hold."""
+MAX_ENDPOINT = 255
 MAX_HANDLE = 16_384
 _ENGINE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PLAIN = re.compile(r"[!-~]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -79,6 +82,20 @@ def link_id(value: bytes) -> LinkId:
     if len(value) != 16:
         raise refuse("link_id", "has not 16 bytes")
     return LinkId(UUID(bytes=value))
+
+
+def endpoint(value: str | None) -> str | None:
+    """What URLs begin with: they are put into lists and playlists."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(text(value, "endpoint", MAX_ENDPOINT))
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or not _PLAIN.fullmatch(value):
+        raise refuse("endpoint", "is no URL")
+    return value
 
 
 def engine_name(value: str) -> EngineName:

@@ -40,7 +40,7 @@ def announcement_from(message: pb.RegisterRequest) -> Announcement:
         engines=engines,
         # each once, in their order
         replicas=tuple(dict.fromkeys(map(v.replica_id, replicas))),
-        file_endpoint=v.maybe_text(message.file_endpoint, "file_endpoint"),
+        file_endpoint=v.endpoint(message.file_endpoint),
         labels=node.labels_from(message.labels),
     )
 

@@ -21,7 +21,7 @@ from oddaemon.domain.day_left import Allotment, DayLeft
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.link import LinkKind, LinkUse
 from oddaemon.domain.link_token import MASTER_KEY_NAME, new_link_id, new_master_key
-from oddaemon.domain.types import Bytes, NodeId, ReplicaId
+from oddaemon.domain.types import Bytes, NodeId, ReplicaId, Seconds
 from oddaemon.ports.node_files import FilesThere, UsageReport
 from tests.support.files_on_nodes import CONTENT, SMALL, Estate, estate
 from tests.support.http import Answer, Client, fetch
@@ -253,7 +253,7 @@ async def _status(url: str, wanted: int) -> bool:
 
 
 async def test_a_node_that_hears_nothing_for_too_long_serves_nothing(tmp_path: Path) -> None:
-    async with estate(tmp_path, own_endpoint=True, unheard=3.0) as built:
+    async with estate(tmp_path, own_endpoint=True, unheard=5.0) as built:
         made = await built.link()
         await until(lambda: _status(made.url, 200))
         async with begun(made.url) as client:
@@ -357,3 +357,11 @@ async def test_a_node_that_does_not_acknowledge_is_let_go(owning: Estate) -> Non
         assert [told async for told in silent] == []
     async with contextlib.aclosing(owning.remote.follow_files(WORKER, FilesThere(instance="2"), near=False)) as anew:
         assert (await anext(anew)).revoked.keys() == {made.link.id}
+
+
+async def test_a_node_that_serves_on_for_seconds_hears_a_word_more_often(owning: Estate) -> None:
+    there = FilesThere(instance="2", unheard=Seconds(3))
+    async with contextlib.aclosing(owning.remote.follow_files(WORKER, there, near=False)) as following:
+        assert (await anext(following)).whole
+        async with asyncio.timeout(15):
+            assert (await anext(following)).whole

@@ -95,6 +95,9 @@ CONTENTS = st.builds(
 )  # fmt: skip
 
 
+ENDPOINTS = st.sampled_from(["http://192.0.2.1:8081", "https://files.example.org/attic", "http://[2001:db8::1]"])
+
+
 def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.none(), strategy)
 
@@ -112,7 +115,7 @@ HEALTHS = st.builds(
 ENGINES = st.lists(HEALTHS, max_size=4, unique_by=lambda health: health.name).map(tuple)
 SNAPSHOTS = st.builds(
     NodeSnapshot, id=st.just(HERE), name=WORDS, is_controller=st.just(False), online=st.just(True), disk=DISKS,
-    engines=ENGINES, file_endpoint=maybe(TEXT), labels=st.dictionaries(TEXT, TEXT, max_size=3),
+    engines=ENGINES, file_endpoint=maybe(ENDPOINTS), labels=st.dictionaries(TEXT, TEXT, max_size=3),
 )  # fmt: skip
 SOURCES = st.builds(
     Source, kind=st.sampled_from(SourceKind), uri=TEXT, shown=TEXT, info_hash=maybe(HASH), name=maybe(TEXT),
@@ -160,7 +163,7 @@ ANNOUNCED = st.builds(
 ANNOUNCEMENTS = st.builds(
     Announcement, instance=TEXT, name=WORDS, software=WORDS, disk=DISKS,
     engines=st.lists(ANNOUNCED, max_size=3, unique_by=lambda engine: engine.name).map(tuple),
-    replicas=st.lists(REPLICA, max_size=5, unique=True).map(tuple), file_endpoint=maybe(TEXT),
+    replicas=st.lists(REPLICA, max_size=5, unique=True).map(tuple), file_endpoint=maybe(ENDPOINTS),
     labels=st.dictionaries(TEXT, TEXT, max_size=3),
 )  # fmt: skip
 BEATS = st.builds(
@@ -474,6 +477,19 @@ def test_only_the_loopback_is_near(near: str) -> None:
         files.files_there_from(registry_pb.FollowFilesRequest(near=near))
     for good in ("127.0.0.1:80", "[::1]:8081"):
         assert files.files_there_from(registry_pb.FollowFilesRequest(near=good)).near == good
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["file:///x", "ftp://x.example", "http://", "http://x.example/\n#EXTINF", "http://x.example/ y", "http://x?y", "x"],
+)
+def test_an_endpoint_is_what_urls_may_begin_with(endpoint: str) -> None:
+    with pytest.raises(e.InvalidArgument):
+        files.files_there_from(registry_pb.FollowFilesRequest(endpoint=endpoint))
+    with pytest.raises(e.InvalidArgument):
+        registry.announcement_from(registry_pb.RegisterRequest(disk=pb.Disk(), file_endpoint=endpoint))
+    good = "https://files.example.org:8443/attic"
+    assert files.files_there_from(registry_pb.FollowFilesRequest(endpoint=good)).endpoint == good
 
 
 def test_lists_have_an_end() -> None:

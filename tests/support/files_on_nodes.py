@@ -148,7 +148,7 @@ async def _attic(folder: Path, own_endpoint: bool, near: bool, unheard: float) -
     storage = LocalStorage(folder)
     storage.prepare(known=False)
     agent = NodeAgent(id=WORKER, display_name="attic", engines={}, storage=storage)
-    files = WorkerFiles(clock=SystemClock(), unheard=Seconds(unheard), there=FilesThere(instance="1"))
+    files = WorkerFiles(clock=SystemClock(), there=FilesThere(instance="1"))
     server = FileServer(
         host="127.0.0.1", port=0, storage=stored_in(folder), keys=(), look_up=files.look_up, on_usage=files.on_usage,
         on_use=files.on_use, on_gone=files.on_gone, read_revoked=_nothing, processes=1,
@@ -157,7 +157,9 @@ async def _attic(folder: Path, own_endpoint: bool, near: bool, unheard: float) -
     host, port = await server.start()
     url = f"http://{host}:{port}"
     agent.file_endpoint = url if own_endpoint else None
-    there = FilesThere(instance="1", endpoint=agent.file_endpoint, near=f"{host}:{port}" if near else None)
+    there = FilesThere(
+        instance="1", endpoint=agent.file_endpoint, near=f"{host}:{port}" if near else None, unheard=Seconds(unheard)
+    )
     files.serve(server, there)
     return Attic(storage, agent, server, files, url)
 

@@ -237,6 +237,11 @@ class FollowFilesRequest(betterproto2.Message):
     host:port on the loopback, for a controller on the same machine
     """
 
+    unheard_s: "float" = betterproto2.field(4, betterproto2.TYPE_DOUBLE)
+    """
+    for how long it serves without a word
+    """
+
 
 default_message_pool.register_message("opendebrid.registry.v1", "FollowFilesRequest", FollowFilesRequest)
 
@@ -660,7 +665,7 @@ class RegistryServiceStub(betterproto2_grpclib.ServiceStub):
         metadata: "MetadataLike | None" = None,
     ) -> "AsyncIterator[FilesNews]":
         """
-        For the node's file server (ADR 0020).
+        For the node's file server (ADR 0021).
         """
 
         async for response in self._unary_stream(
@@ -796,7 +801,7 @@ class RegistryServiceBase(betterproto2_grpclib.ServiceBase):
 
     async def follow_files(self, message: "FollowFilesRequest") -> "AsyncIterator[FilesNews]":
         """
-        For the node's file server (ADR 0020).
+        For the node's file server (ADR 0021).
         """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
