@@ -14,6 +14,7 @@ from oddaemon.app.loaded import Loaded
 from oddaemon.app.paths import Paths
 from oddaemon.app.plugins import ENGINES, STORAGE, SUBSCRIBERS, TRANSPORTS, Plugins
 from oddaemon.domain.errors import OpenDebridError, StorageMissing
+from oddaemon.domain.labels import parse_labels
 from oddaemon.domain.types import EngineName, NodeId
 from oddaemon.fileserver.processes import StorageChoice
 from oddaemon.ports.clock import Clock
@@ -93,6 +94,7 @@ def build_node(loaded: Loaded, paths: Paths, plugins: Plugins, clock: Clock, sta
         engines=engines,
         storage=storage,
         problems=problems,
+        labels=parse_labels(loaded.settings.node.labels),
     )
     specs = {name: engine.capabilities.options for name, engine in engines.items()}
     return Node(

@@ -60,7 +60,6 @@ class Link:
     files: FollowsFiles
     name: str = ""
     """That people see; empty: its id."""
-    labels: Mapping[str, str] = field(default_factory=dict)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     made: NodeLink | None = None
 
@@ -94,9 +93,7 @@ class Link:
         return None if member is None else self._as(member)
 
     async def _announce(self) -> Announcement:
-        return await announcement(
-            self.node.agent, instance=self.instance, software=__version__, labels=self.labels
-        )  # fmt: skip
+        return await announcement(self.node.agent, instance=self.instance, software=__version__)
 
     async def _beat(self) -> Heartbeat:
         return await heartbeat(self.node.agent, load=load_per_core())

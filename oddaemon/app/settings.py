@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from oddaemon.app.limit_settings import LimitSettings
 from oddaemon.app.setting_fields import LIVE, AbsolutePath, Duration, Port, Section, TextList
 from oddaemon.domain.address import parse_address
+from oddaemon.domain.labels import parse_labels
 from oddaemon.domain.types import Seconds
 
 _NODE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
@@ -224,6 +225,11 @@ class NodeSettings(Section):
 
     id: str = Field(default="", description="Unique among all nodes, and never changed. Empty: the host name.")
     name: str = Field(default="", max_length=128, description="The name that people see. Empty: node.id.")
+    labels: TextList = Field(
+        default=(),
+        description="What this node says of itself, as room=attic: downloads may ask for it. An admin's labels go "
+        "before them. In the environment separated by commas.",
+    )
     download_dir: AbsolutePath = Field(
         default="",
         description="Absolute path of the folder that holds the downloads. Empty: downloads in the data directory.",
@@ -253,6 +259,12 @@ class NodeSettings(Section):
         description="Host names that may embed links: a request whose Referer names another is refused. Empty: all "
         "may. In the environment separated by commas.",
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_labels(value)
+        return value
 
     @field_validator("id")
     @classmethod

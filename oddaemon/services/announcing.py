@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from oddaemon.domain.errors import StorageFailed, StorageMissing
@@ -17,9 +17,7 @@ from oddaemon.services.node_agent import NodeAgent
 log = logging.getLogger(__name__)
 
 
-async def announcement(
-    agent: NodeAgent, *, instance: str, software: str, labels: Mapping[str, str] | None = None
-) -> Announcement:
+async def announcement(agent: NodeAgent, *, instance: str, software: str) -> Announcement:
     """What is really there, now. `instance` names this run of the program. A disk that is missing, or cannot be read,
     holds no replicas then: `disk.present` says why."""
     snapshot = await agent.snapshot()
@@ -37,7 +35,7 @@ async def announcement(
             _announced(agent, health.name, AnnouncedEngine(health=health, problem=agent.problems.get(health.name, "")))
             for health in snapshot.engines
         ),
-        replicas=replicas, file_endpoint=snapshot.file_endpoint, labels=labels or {},
+        replicas=replicas, file_endpoint=snapshot.file_endpoint, labels=snapshot.labels,
     )  # fmt: skip
 
 

@@ -84,6 +84,7 @@ class NodeAgent(NodeClient):
     storage: StorageProvider
     file_endpoint: str | None = None
     problems: Mapping[EngineName, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     _silent: set[EngineName] = field(default_factory=set)
     """Those that left a question unanswered: not asked again until they are healthy, so that they hold up no other."""
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKSUMS_AT_ONCE))
@@ -115,6 +116,7 @@ class NodeAgent(NodeClient):
             disk=disk,
             engines=tuple(healths),
             file_endpoint=self.file_endpoint,
+            labels=self.labels,
         )
 
     async def _health(self, name: EngineName, engine: Engine) -> EngineHealth:

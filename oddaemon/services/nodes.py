@@ -15,6 +15,7 @@ from oddaemon.domain.errors import Conflict, InvalidArgument, NotFound
 from oddaemon.domain.events import NodeChanged, NodeRemoved, NodeTokenCreated, NodeTokenRevoked
 from oddaemon.domain.job import Job
 from oddaemon.domain.join_token import LONGEST_SECONDS, KeptToken, TokenState, new_token
+from oddaemon.domain.labels import DO_NOT_FIT, MAX_LABELS, fits
 from oddaemon.domain.node import NodeMarks, NodeSnapshot
 from oddaemon.domain.node_proof import token_key
 from oddaemon.domain.types import Bytes, JobNumber, NodeId, Seconds
@@ -33,7 +34,6 @@ DAY = Seconds(86_400)
 KEPT_AFTER = timedelta(days=7)
 """Tokens that are not good any more are listed for so long."""
 LIMITS = ("running", "min_disk_free", "weight")
-MAX_LABELS = 64
 MAX_WEIGHT = 1e6
 
 
@@ -102,7 +102,9 @@ class NodeChange:
         """Raises InvalidArgument."""
         labels = {key: value for key, value in marks.set_labels.items() if key not in self.unset_labels}
         for key, value in self.set_labels.items():
-            labels[_checked_label(key, key)] = _checked_label(value, key, most=200)
+            if not fits(key, value):
+                raise InvalidArgument(f"the label {key[:63]!r} does not fit: {DO_NOT_FIT}", field="set_labels")
+            labels[key] = value
         if len(labels) > MAX_LABELS:
             raise InvalidArgument(f"a node has at most {MAX_LABELS} labels", field="set_labels")
         limits = replace(marks.limits, **dict.fromkeys(_checked_limits(self.unset_limits), None))
@@ -254,16 +256,6 @@ class Nodes:
             )
 
         return await self.store.read(work)
-
-
-def _checked_label(text: str, key: str, most: int = 63) -> str:
-    if not text or len(text) > most or not text.isprintable() or "=" in text or "," in text:
-        raise InvalidArgument(
-            f"the label {key[:63]!r} does not fit: key and value are printable and not empty, without = and comma; the "
-            "key has at most 63 characters, the value 200",
-            field="set_labels",
-        )  # fmt: skip
-    return text
 
 
 def _checked_limits(names: Collection[str]) -> Collection[str]:

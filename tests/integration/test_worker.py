@@ -30,7 +30,8 @@ async def there() -> AsyncIterator[Controller]:
 @pytest.fixture
 async def worker(tmp_path: Path) -> AsyncIterator[Daemon]:
     """Not started."""
-    found = Daemon(tmp_path / "worker", {"NODE_ID": WORKER, "ENGINES_YTDLP_ENABLED": "false"}, mode="worker")
+    settings = {"NODE_ID": WORKER, "NODE_LABELS": "room=attic,fast=yes", "ENGINES_YTDLP_ENABLED": "false"}
+    found = Daemon(tmp_path / "worker", settings, mode="worker")
     found.folder.mkdir()
     yield found
     await found.__aexit__(None, None, None)
@@ -101,6 +102,7 @@ async def test_a_worker_knows_who_it_is_after_kill_9(worker: Daemon, there: Cont
     points(worker, there, token(there))
     await worker.start()
     await until(lambda: WORKER in there.registry.announced, what="it is announced")
+    assert there.registry.announced[WORKER].labels == {"room": "attic", "fast": "yes"}
     kept = worker.folder / "data" / "node.json"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     credential = there.registry.credentials[WORKER]

@@ -135,7 +135,8 @@ def test_every_key_can_be_set_by_its_variable() -> None:
         }[key.kind]  # fmt: skip
         special = {
             "database.url": "sqlite:////tmp/x", "auth.jwt_secret": "0123456789abcdef0123456789abcdef",
-            "auth.admin_username": "maya", "node.id": "nas", "control.socket_mode": "0660",
+            "auth.admin_username": "maya", "node.id": "nas", "node.labels": "room=attic,fast=yes",
+            "control.socket_mode": "0660",
             "node.file_endpoint": "https://files.example.org", "storage.provider": "local",
             "scheduler.adapter": "round-robin", "server.trusted_proxies": "10.0.0.0/8,::1",
             "server.cors_origins": "https://a.example,*", "nodes.address": "nas.example.org:9090",
@@ -321,3 +322,11 @@ def test_what_is_no_address_of_a_controller_is_refused(text: str) -> None:
 )  # fmt: skip
 def test_addresses(text: str, address: tuple[str, int]) -> None:
     assert parse_address(text, 9090) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["room", "=attic", "room=", "a=b=c", "room=attic,room=cellar", f"{'k' * 64}=v", "a=\x07"]
+)
+def test_what_is_no_label_is_refused(text: str) -> None:
+    with pytest.raises(BadSettings, match=r"OD_NODE_LABELS: node\.labels: "):
+        load(environ={"OD_NODE_LABELS": text}, table=table())
