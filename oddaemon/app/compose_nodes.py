@@ -63,7 +63,7 @@ async def build_nodes(
     """With the port open if anybody is expected. Raises StartFailed."""
 
     def reported(node_id: NodeId, statuses: Sequence[FillStatus]) -> None:
-        core.reconciler.news()
+        core.reconciler.news(node_id)
 
     def joined(new: NodeSnapshot) -> None:
         fleet.clients[new.id] = door.client(new.id)

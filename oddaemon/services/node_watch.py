@@ -80,7 +80,8 @@ class NodeWatch:
     def mute(self, node_id: NodeId) -> None:
         """The node did not answer a call. One that tells and does not listen (a line that is cut one way) is offline
         too, after the same time."""
-        if node_id != self.local:
+        node = self.board.nodes.get(node_id)
+        if node_id != self.local and node is not None and node.online:
             self._mute_from.setdefault(node_id, self.clock.monotonic())
 
     def answered(self, node_id: NodeId) -> None:
@@ -156,7 +157,11 @@ class NodeWatch:
                 heard = self._listening_from
             else:
                 heard = self._heard_at.get(node_id, now)
-            if now - heard >= life.silence or (node.online and self._is_mute(node_id)):
+            silent = now - heard >= life.silence
+            if silent:
+                # when it tells again, it is taken at its word
+                self._mute_from.pop(node_id, None)
+            if silent or (node.online and self._is_mute(node_id)):
                 await self._went(node, Seconds(now))
 
     def _is_stored_offline(self, node_id: NodeId) -> bool:
