@@ -9,7 +9,7 @@ touch what belongs to the event loop. A cancelled caller does not stop a work th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -232,6 +232,9 @@ class CacheRepository(Protocol):
 
     def replicas_of(self, entry_id: EntryId) -> Sequence[Replica]: ...
 
+    def replicas_of_all(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[Replica]]:
+        """As `replicas_of`, of each."""
+
     def replicas_in(self, states: Collection[ReplicaState]) -> Sequence[Replica]: ...
 
     def replicas_at_work(self) -> Sequence[Replica]:
@@ -257,6 +260,9 @@ class MaterialRepository(Protocol):
     def put_for_job(self, job_id: JobId, material: Material) -> None: ...
 
     def of_job(self, job_id: JobId) -> Material | None: ...
+
+    def jobs_with(self, job_ids: Collection[JobId]) -> Set[JobId]:
+        """Those of these jobs that have some."""
 
     def put_for_replica(self, replica_id: ReplicaId, material: Material) -> None: ...
 

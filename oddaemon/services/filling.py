@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from oddaemon.domain.cache import OUT_OF_USE, CacheEntry, EntryFile, Replica, ReplicaState, at_work, moved
 from oddaemon.domain.errors import DeadlineExceeded, OpenDebridError, Unavailable
 from oddaemon.domain.events import JobStarted
 from oddaemon.domain.failure import Failure, FailureCode, Retry
-from oddaemon.domain.job import Hold, JobState, Signal, advance
-from oddaemon.domain.types import Bytes, JobId, NodeId, ReplicaId
+from oddaemon.domain.job import Hold, Job, JobState, Signal, advance
+from oddaemon.domain.types import Bytes, EntryId, JobId, NodeId, ReplicaId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import Dispatch, NodeClient
 from oddaemon.ports.store import Store, Transaction
@@ -41,6 +41,30 @@ class Prepared:
     was_paused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An entry with what belongs to it, as the store has it."""
+
+    entry: CacheEntry
+    jobs: Sequence[Job]
+    replicas: Sequence[Replica]
+    material: bool
+    """Whether a job brings something that its source needs."""
+
+
+def loaded(tx: Transaction, entry_ids: Sequence[EntryId]) -> Mapping[EntryId, Known]:
+    """Of the entries that there are; read together, however many they are."""
+    entries, replicas = tx.cache.entries(entry_ids), tx.cache.replicas_of_all(entry_ids)
+    jobs = tx.jobs.of_entries(entry_ids)
+    bring = tx.materials.jobs_with([job.id for some in jobs.values() for job in some])
+    return {
+        entry_id: Known(
+            entry, jobs.get(entry_id, ()), replicas[entry_id], any(job.id in bring for job in jobs.get(entry_id, ()))
+        )
+        for entry_id, entry in entries.items()
+    }
+
+
 @dataclass(slots=True)
 class Filler:
     """Gives a replica to its engine, with what its claimants want of it."""
@@ -65,7 +89,11 @@ class Filler:
                     await stack.enter_async_context(self.replicas.alone(start.work.replica_id))
 
             def work(tx: Transaction, noted: list[Replica]) -> list[Prepared]:
-                found = [self._begin(tx, noted, start, active) for start in starts]
+                known = loaded(tx, [start.work.entry_id for start in starts])
+                found = [
+                    self._begin(tx, noted, start, known[start.work.entry_id], active)
+                    for start in starts if start.work.entry_id in known
+                ]  # fmt: skip
                 return [prepared for prepared in found if prepared is not None]
 
             begun = await self.replicas.write(work)
@@ -75,35 +103,35 @@ class Filler:
         return begun
 
     def _begin(
-        self, tx: Transaction, noted: list[Replica], start: Start, active: Set[JobId]
+        self, tx: Transaction, noted: list[Replica], start: Start, known: Known, active: Set[JobId]
     ) -> Prepared | None:
-        replica_id = start.work.replica_id or self._place(tx, start)
-        if replica_id is None:
+        asked = start.work.replica_id
+        if asked is not None:
+            replica = next((found for found in known.replicas if found.id == asked), None)
+        else:
+            replica = self._place(start, known)
+        if replica is None:
             return None
-        return self._prepare(tx, noted, replica_id, active, placement=start.placement)
+        return self._prepare(tx, noted, replica, known, active, placement=start.placement)
 
-    def _place(self, tx: Transaction, start: Start) -> ReplicaId | None:
-        entry = tx.cache.entry(start.work.entry_id)
-        if entry is None or not unfinished(tx.jobs.of_entry(entry.id)):
+    def _place(self, start: Start, known: Known) -> Replica | None:
+        """The replica to be filled, a new one if need be; not stored."""
+        if not unfinished(known.jobs):
             return None
-        there = tx.cache.replicas_of(entry.id)
-        found = at_work(there)
+        found = at_work(known.replicas)
         if found is not None and not (found.state is ReplicaState.READY and self.is_gone(found.node_id)):
-            return found.id
-        if any(old.state is ReplicaState.DELETING and not self.is_gone(old.node_id) for old in there):
+            return found
+        if any(old.state is ReplicaState.DELETING and not self.is_gone(old.node_id) for old in known.replicas):
             return None  # the old one is still being removed
         at = self.clock.now()
-        for old in there:
+        for old in known.replicas:
             if old.state is ReplicaState.REPLACED and old.node_id == start.node_id:
                 # it goes on from its own bytes
-                tx.cache.update_replica(replace(moved(old, ReplicaState.WAITING, at=at), placement=""))
-                return old.id
-        replica = Replica(
-            id=ids.new_replica_id(), entry_id=entry.id, node_id=start.node_id, engine=entry.engine, created_at=at,
-            updated_at=at,
+                return replace(moved(old, ReplicaState.WAITING, at=at), placement="")
+        return Replica(
+            id=ids.new_replica_id(), entry_id=known.entry.id, node_id=start.node_id, engine=known.entry.engine,
+            created_at=at, updated_at=at,
         )  # fmt: skip
-        tx.cache.insert_replica(replica)
-        return replica.id
 
     async def hand_over(self, prepared: Prepared) -> None:
         """Gives a prepared replica to its engine, unless it was stopped or removed meanwhile."""
@@ -124,9 +152,15 @@ class Filler:
     async def renew(self, replica_id: ReplicaId) -> None:
         """Gives a replica that should be filling to its engine, which does not work on it, with the wishes of now. The
         caller holds the replica's lock."""
-        prepared = await self.replicas.write(
-            lambda tx, noted: self._prepare(tx, noted, replica_id, frozenset(), again=True)
-        )
+
+        def work(tx: Transaction, noted: list[Replica]) -> Prepared | None:
+            replica = tx.cache.replica(replica_id)
+            known = loaded(tx, [replica.entry_id]).get(replica.entry_id) if replica is not None else None
+            if replica is None or known is None:
+                return None
+            return self._prepare(tx, noted, replica, known, frozenset(), again=True)
+
+        prepared = await self.replicas.write(work)
         if prepared is not None:
             await self._dispatch(prepared)
         else:
@@ -162,21 +196,21 @@ class Filler:
                 await node.dispatch(order)
 
     def _prepare(
-        self, tx: Transaction, noted: list[Replica], replica_id: ReplicaId, active: Set[JobId], *, again: bool = False,
-        placement: str = "",
+        self, tx: Transaction, noted: list[Replica], replica: Replica, known: Known, active: Set[JobId], *,
+        again: bool = False, placement: str = "",
     ) -> Prepared | None:  # fmt: skip
-        at = self.clock.now()
-        replica = tx.cache.replica(replica_id)
-        entry = tx.cache.entry(replica.entry_id) if replica is not None else None
-        if replica is None or entry is None or replica.state in OUT_OF_USE:
+        at, entry = self.clock.now(), known.entry
+        if replica.state in OUT_OF_USE or (replica.state is ReplicaState.FILLING) is not again:
             return None
-        if (replica.state is ReplicaState.FILLING) is not again:
-            return None
-        jobs = unfinished(tx.jobs.of_entry(entry.id))
+        jobs = unfinished(known.jobs)
         if not jobs:
             lay_to_rest(tx, noted, replica, at)
             return None
-        material = material_for(tx, replica, jobs)
+        is_new = all(replica.id != old.id for old in known.replicas)
+        if is_new and (known.material or known.replicas):
+            tx.cache.insert_replica(replica)
+            is_new = False
+        material = None if is_new else material_for(tx, replica, jobs)
         if material is not None and material.erased:
             fail_for_good(tx, noted, replica, jobs, credentials_needed(jobs[0]), at)
             return None
@@ -193,7 +227,10 @@ class Filler:
                 moved(replica, ReplicaState.FILLING, at=at), progress_at=at if first else replica.progress_at,
                 next_try_at=None, placement=replica.placement or placement,
             )  # fmt: skip
-            tx.cache.update_replica(replica)
+            if is_new:
+                tx.cache.insert_replica(replica)
+            else:
+                tx.cache.update_replica(replica)
             noted.append(replica)
             if replica.afresh:
                 _give_up_files(tx, entry)
@@ -203,7 +240,9 @@ class Filler:
                     started = replace(advance(job, Signal.START, at=at), node_id=replica.node_id)
                     started = tx.jobs.update(started)
                     tx.events.add(job_event(JobStarted, started, at, engine=str(replica.engine)))
-        order = order_for(tx, replica, entry, jobs, material, can_select=self.board.can_select(replica))
+        order = order_for(
+            tx, replica, entry, jobs, material, can_select=self.board.can_select(replica), claims=known.jobs
+        )
         return Prepared(replica=replica, order=order, was_paused=was_paused)
 
     async def _dispatch(self, prepared: Prepared) -> None:

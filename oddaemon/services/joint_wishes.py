@@ -86,13 +86,14 @@ def source_for(entry: CacheEntry, jobs: Sequence[Job]) -> Source:
 
 def order_for(
     tx: Transaction, replica: Replica, entry: CacheEntry, jobs: Sequence[Job], material: Material | None, *,
-    can_select: bool,
+    can_select: bool, claims: Sequence[Job] | None = None,
 ) -> Dispatch:  # fmt: skip
-    """What the replica's node is told to do for these jobs, the first of which names the source and the options."""
+    """What the replica's node is told to do for these jobs, the first of which names the source and the options.
+    `claims` are all jobs of the entry, if they are at hand."""
     source = with_credentials(source_for(entry, jobs), material)
     files = tx.cache.files(entry.id) if entry.files_known else ()
     selection = union_selection(
-        wanting(tx.jobs.of_entry(entry.id)),
+        wanting(tx.jobs.of_entry(entry.id) if claims is None else claims),
         files,
         files_known=entry.files_known,
         can_select=can_select,

@@ -315,6 +315,13 @@ class SqlCache:
         rows = self._scope.kept(_REPLICAS_OF, {"ids": [entry_id]}, entry_id)
         return self._scope.converted(replicas, replica_of, rows)
 
+    def replicas_of_all(self, entry_ids: Collection[EntryId]) -> Mapping[EntryId, Sequence[Replica]]:
+        found: dict[EntryId, list[Replica]] = {entry_id: [] for entry_id in entry_ids}
+        for chunk in chunks(found.keys()):
+            for replica in self._replicas(_REPLICAS_OF, {"ids": chunk}):
+                found[replica.entry_id].append(replica)
+        return found
+
     def replicas_in(self, states: Collection[ReplicaState]) -> Sequence[Replica]:
         return self._replicas(_REPLICAS_IN, {"states": [state.value for state in states]})
 

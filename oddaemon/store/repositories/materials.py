@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Set
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from oddaemon.domain.types import JobId, ReplicaId
 from oddaemon.ports.store import Material
 from oddaemon.store.repositories.portable import upsert
-from oddaemon.store.rows import RawRow, bool_of, bytes_of, raw_columns, storable_json, texts_of
+from oddaemon.store.rows import RawRow, bool_of, bytes_of, chunks, raw_columns, storable_json, texts_of, uuid_of
 from oddaemon.store.scope import Scope
 from oddaemon.store.tables import materials
 
@@ -17,6 +18,7 @@ _C = materials.c
 COLUMNS = (_C.id, _C.torrent, _C.secrets, _C.erased)
 _BY_ID = sa.select(*raw_columns(*COLUMNS)).where(_C.id == sa.bindparam("row_id"))
 _PUT = {dialect: upsert(materials, dialect, "id") for dialect in ("sqlite", "postgresql")}
+_OF_JOBS = sa.select(*raw_columns(_C.job_id)).where(_C.job_id.in_(sa.bindparam("ids", expanding=True)))
 _DELETE = sa.delete(materials).where(_C.id == sa.bindparam("row_id"))
 _ERASE = (
     sa.update(materials)
@@ -47,6 +49,12 @@ class SqlMaterials:
 
     def of_job(self, job_id: JobId) -> Material | None:
         return self._get(job_id)
+
+    def jobs_with(self, job_ids: Collection[JobId]) -> Set[JobId]:
+        found: set[JobId] = set()
+        for chunk in chunks(job_ids):
+            found |= {JobId(uuid_of(row[0])) for row in self._scope.rows(_OF_JOBS, {"ids": chunk})}
+        return found
 
     def put_for_replica(self, replica_id: ReplicaId, material: Material) -> None:
         self._put(material, id=replica_id, job_id=None, replica_id=replica_id)
