@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
+from textual.widgets import Input
 
 from odctl.dashboard import preferences
 from odctl.dashboard.dialogs.ask import Ask
@@ -98,3 +100,19 @@ async def test_what_is_wrong_with_a_filter_is_told_to_the_end(served: Desk) -> N
         assert app.state.refused is not None
         last = (app.state.refused.hint or "").split()[-1]
         await until(lambda: last in text(app), what=f"the end of the hint, {last!r}")
+
+
+@pytest.mark.parametrize("written", ["映画 colour=red", "x" * 60 + " 映画" * 30 + " colour=red"])
+async def test_the_mark_stands_below_what_is_wrong_in_a_filter(served: Desk, written: str) -> None:
+    async with dashboard(served.path, size=(90, 24)) as (app, pilot):
+        await until_state(app, pilot, lambda state: state.total == 4)
+        await pilot.press("slash")
+        await until(lambda: app.query("#filter"))
+        app.query_one("#filter", Input).value = written
+        await pilot.press("home", "end")  # which scrolls it
+        await until_state(app, pilot, lambda state: state.refused is not None)
+        await until_shown(app, "colour=red", "^")
+        lines = shown(app)
+        at = next(number for number, line in enumerate(lines) if "colour=red" in line and "─" not in line)
+        mark = next(line for line in lines[at:] if "^" in line)
+        assert cell_len(mark[: mark.index("^")]) == cell_len(lines[at][: lines[at].index("colour")])

@@ -19,7 +19,9 @@ async def test_nodes_of_the_status(odctl: Shell, control: FakeControl) -> None:
     listed = (await odctl("nodes", "ls", "--json")).json
     assert listed
     name = listed[0]["id"]
-    assert (await odctl("nodes", "show", name, "--json")).json == listed
+    assert (await odctl("nodes", "show", name, "--json")).json == listed[0]
+    assert (await odctl("nodes", "show", name, "--json", "--fields", "id")).json == {"id": name}
+    assert (await odctl("nodes", "show", name, name, "--json")).json == [*listed, *listed]
     missing = await odctl("nodes", "show", f"{name}x")
     assert (missing.code, missing.out, f"did you mean {name}?" in missing.err) == (3, "", True)
 

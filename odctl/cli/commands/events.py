@@ -167,9 +167,14 @@ def logs(
         from odctl.cli.following import connector, tellers
         from odctl.client.watching import lasting
 
-        most, since = lines, start
+        most, since, asked = lines, start, False
 
         def stream(client: DaemonClient) -> AsyncGenerator[dict[str, Any], None]:
+            nonlocal most, since, asked
+            if asked and not lines:
+                # none was wanted of those before the beginning; of those after it none may be missed
+                most, since = MOST_LINES, since or begun
+            asked = True
             return client.logs(job=job, lines=most, follow=True, level=least, since=since, node=node)
 
         begun = datetime.now(UTC)

@@ -86,12 +86,14 @@ def show(
     names: Annotated[list[str], typer.Argument(metavar="NODE", help="As in odctl nodes ls.")],
     watch: watch_option.WatchOpt = None,
 ) -> None:
-    """Everything about a node."""
+    """Everything about a node. With --json its object; of several a list of them."""
     run = invocation(ctx)
     check_fields(run.output.fields, FIELDS)
 
     def draw(nodes: Sequence[Mapping[str, Any]]) -> None:
-        if run.output.structured or run.output.quiet:
+        if run.output.is_json and len(names) == 1 and watch is None:
+            run.output.value(nodes[0])
+        elif run.output.structured or run.output.quiet:
             run.output.records(nodes, COLUMNS, known=FIELDS)
         else:
             for node in nodes:
@@ -100,7 +102,7 @@ def show(
     known = _by_name(run.call(lambda client: client.status()))
     found = [known[name] for name in names if name in known]
     missing = [name for name in names if name not in known]
-    if watch is None or not found:
+    if found and watch is None:
         draw(found)
     for name in missing:
         run.output.error(_unknown(name, list(known)))

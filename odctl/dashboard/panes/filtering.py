@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.cells import cell_len
 from textual.containers import Vertical
 
+from odctl import text as words
+from odctl.client.errors import OdctlError
 from odctl.dashboard.panes.base import Pane
 
 if TYPE_CHECKING:
@@ -53,6 +56,21 @@ class Filtering(Pane):
         """While it is open."""
         found = self.query("#filter")
         return cast("Input", found.first()) if found else None
+
+    def refusal(self, error: OdctlError) -> str:
+        """What is wrong and what to do; below a caret where the daemon says at which character of the line: it may be
+        scrolled, and its characters two columns wide."""
+        position, caret, where = error.details.get("position"), "", ""
+        if isinstance(position, int) and position >= 0:
+            line = self.filter_line()
+            text, scrolled = (self.filter_text(), 0) if line is None else (line.value, round(line.scroll_offset.x))
+            column = cell_len(text[:position]) - scrolled
+            if 0 <= column < self.frame.content_size.width:
+                caret = " " * column + "^\n"
+            else:
+                where = f" (at character {position + 1})"
+        hint = f" – {words.clean(error.hint)}" if error.hint else ""
+        return caret + words.clean(error.message) + where + hint
 
     def close_filter(self) -> None:
         self.query("#filter").remove()

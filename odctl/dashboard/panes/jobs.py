@@ -201,7 +201,7 @@ class JobsPane(JobActions, Taking, KeptFilters):
         nothing = self._nothing(state)
         self._say("empty", nothing, after=self.table)
         self._show_list(not nothing)
-        self._say("filter-error", "" if state.refused is None else self._refusal(state))
+        self._say("filter-error", "" if state.refused is None else self.refusal(state.refused))
 
     def _show_list(self, shown: bool) -> None:
         """What is hidden loses the focus: the pane takes it, or its keys would do nothing, and gives it back."""
@@ -265,14 +265,6 @@ class JobsPane(JobActions, Taking, KeptFilters):
         """Where rows will stand, and how not to wait for them."""
         rows = [self.dashboard.glyphs.bar_unknown * length for length in (30, 24, 28, 20, 26)]
         return "\n".join((*rows, "", f"connecting to {words.clean(state.connection.where)}", "", "esc  do not wait"))
-
-    @staticmethod
-    def _refusal(state: State) -> str:
-        error = state.refused
-        assert error is not None
-        position = error.details.get("position")
-        caret = " " * position + "^\n" if isinstance(position, int) and 0 <= position < 200 else ""
-        return caret + words.clean(error.message) + (f" – {words.clean(error.hint)}" if error.hint else "")
 
     def show_getting(self) -> None:
         said = [f"getting {number} {how}" for number, how in self.getting.items()]

@@ -51,13 +51,6 @@ def failed(told: Failure) -> OdctlError:
     return OdctlError(told.message, code=told.code, hint=told.hint, details=told.details)
 
 
-def refusal(error: OdctlError) -> str:
-    """What is wrong and what to do; below a caret where the daemon says at which character."""
-    position = error.details.get("position")
-    caret = " " * position + "^\n" if isinstance(position, int) and 0 <= position < 200 else ""
-    return caret + words.clean(error.message) + (f" – {words.clean(error.hint)}" if error.hint else "")
-
-
 class ListPane(Filtering):
     LIST: ClassVar[str] = ""
     """Its name in `State.lists`."""
@@ -145,7 +138,7 @@ class ListPane(Filtering):
             self._told = told
             self.about.update(told)
         self.set_class(not state.live, "stale")
-        self._say("" if listed.refused is None or not listed.total else refusal(listed.refused))
+        self._say("" if listed.refused is None or not listed.total else self.refusal(listed.refused))
 
     def filter_title(self, listed: Listed) -> str:
         """The filter, as it stands in the frame."""
@@ -153,10 +146,10 @@ class ListPane(Filtering):
 
     def _nothing(self, state: State, listed: Listed) -> str:
         if listed.refused is not None:
-            return refusal(listed.refused)
+            return self.refusal(listed.refused)
         if listed.total is None:
             error = state.connection.error
-            return "" if error is None else refusal(error)
+            return "" if error is None else self.refusal(error)
         return self.nothing(state, listed)
 
     def _say(self, text: str) -> None:
