@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
 
 from odctl.dashboard import messages as m
 from odctl.dashboard.app import DashboardApp
+from odctl.dashboard.dialogs.confirm import Confirm
+from odctl.dashboard.dialogs.form import Form
+from odctl.dashboard.dialogs.once import Once
 from odctl.dashboard.glyphs import ASCII, UNICODE
 from odctl.dashboard.panes.nodes import NodesPane, disk_bar, missing
+from oddaemon.domain.node import DiskUsage, NodeSnapshot
+from oddaemon.domain.types import Bytes, Fraction, NodeId
 from tests.support.control import Desk, desk
+from tests.support.core import HERE
 from tests.support.dashboard import dashboard, text, until_shown, until_state
 from tests.support.hostile import HOSTILE
 from tests.support.wait import until
@@ -119,3 +127,98 @@ async def test_a_lost_connection_dims_and_details_stand_alone_on_a_small_screen(
         await until_state(app, pilot, lambda state: not state.live)
         assert app.pane.has_class("stale")
         assert app.pane.table.stale  # type: ignore[attr-defined]
+
+
+# Keys
+
+
+def known(served: Desk, name: str) -> NodeSnapshot:
+    return NodeSnapshot(
+        id=NodeId(name), name=name, is_controller=False, online=True, engines=(), software="2.0.0",
+        disk=DiskUsage(total=Bytes(100 * GIB), free=Bytes(50 * GIB)), load=Fraction(0.5),
+    )  # fmt: skip
+
+
+async def join(served: Desk, *names: str) -> None:
+    """Workers that joined, and tell."""
+    for name in names:
+        await served.home.core.reconciler.watch.heard(known(served, name))
+
+
+async def on(app: DashboardApp, pilot: Pilot[int], name: str) -> None:
+    """The cursor is on this node."""
+
+    def names() -> list[str]:
+        return [item.node["id"] for item in app.state.lists["nodes"].items]
+
+    await until(lambda: name in names(), what=name)
+    await pilot.press("g", *(["down"] * names().index(name)))
+
+    def there() -> bool:
+        current: Any = app.pane.current  # type: ignore[attr-defined]
+        return current is not None and current.node["id"] == name
+
+    await until(there)
+
+
+async def answer(app: DashboardApp, pilot: Pilot[int], key: str) -> None:
+    await until(lambda: isinstance(app.screen, Confirm))
+    await pilot.press(key)
+    await until(lambda: not isinstance(app.screen, Confirm))
+
+
+async def test_a_node_is_drained_and_takes_work_again(served: Desk) -> None:
+    await join(served, "attic", "cellar")
+    board = served.home.core.board
+    async with dashboard(served.path, pane="nodes") as (app, pilot):
+        await on(app, pilot, "attic")
+        await pilot.press("e")
+        await until_shown(app, "Drain attic?", "0 downloads there")
+        await answer(app, pilot, "n")
+        assert not board.nodes[NodeId("attic")].draining
+        await pilot.press("e")
+        await answer(app, pilot, "y")
+        await until(lambda: board.nodes[NodeId("attic")].draining, what="the node drained")
+        assert not board.nodes[NodeId("cellar")].draining
+        await until_shown(app, "draining")
+        await on(app, pilot, "attic")
+        await until(lambda: app.pane.current.node["draining"])  # type: ignore[attr-defined]
+        await pilot.press("e")
+        await until(lambda: not board.nodes[NodeId("attic")].draining, what="the node at work")
+
+
+async def test_a_node_is_removed_after_a_yes(served: Desk) -> None:
+    await join(served, "attic")
+    board = served.home.core.board
+    async with dashboard(served.path, pane="nodes") as (app, pilot):
+        await on(app, pilot, "attic")
+        await pilot.press("d")
+        await until_shown(app, "Remove attic?", "new join token")
+        await answer(app, pilot, "y")
+        await until(lambda: NodeId("attic") not in board.nodes, what="the node gone")
+        assert HERE in board.nodes
+
+
+async def test_a_token_is_shown_once_and_is_good(served: Desk) -> None:
+    async with dashboard(served.path, pane="nodes") as (app, pilot):
+        await on(app, pilot, "here")
+        await pilot.press("n")
+        await until(lambda: isinstance(app.screen, Form))
+        app.screen.query_one("#field-name", Input).value = "attic"
+        app.screen.query(Input).last().focus()
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Once))
+        assert "CONTROLLER_TOKEN=od1." in app.screen.text  # type: ignore[attr-defined]
+        [listed] = await served.parts.nodes.list_tokens(served.home.admin)
+        assert (listed.token.name, listed.state) == ("attic", "good")
+        await pilot.press("escape")
+        await until(lambda: not isinstance(app.screen, Once))
+        assert "od1." not in text(app)
+
+
+async def test_who_is_no_admin_changes_no_node(served: Desk) -> None:
+    async with dashboard(served.path, pane="nodes", read_only=True) as (app, pilot):
+        await on(app, pilot, "here")
+        await pilot.press("e", "n", "d")
+        await pilot.pause()
+        assert not isinstance(app.screen, Confirm | Form)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
+from textual.binding import Binding, BindingType
 
 from odctl import text as words
 from odctl.dashboard.columns import Cell, Column
+from odctl.dashboard.dialogs.confirm import Confirm
+from odctl.dashboard.dialogs.form import Field, Form
+from odctl.dashboard.dialogs.once import Once
 from odctl.dashboard.glyphs import Glyphs, spark
 from odctl.dashboard.listed import Listed, NodeItem
 from odctl.dashboard.panes.listing import Fact, ListPane, facts
 from odctl.dashboard.state import State
+
+if TYPE_CHECKING:
+    from odctl.client.daemon import DaemonClient
 
 SPARK, LONG_SPARK, DISK_BAR = 8, 30, 8
 STATES = {"online": ("active", "active"), "draining": ("paused", "paused"), "offline": ("failed", "failed")}
@@ -24,7 +31,16 @@ def state_of(item: NodeItem, glyphs: Glyphs, width: int) -> Cell:
     sign, style = STATES.get(state, ("", "dim"))
     age = item.node.get("heartbeat_age_s")
     since = f" {words.duration(age)}" if state == "offline" and age is not None else ""
-    return f"{getattr(glyphs, sign, '?')} {state}{since}", style
+    draining = ", draining" if state == "offline" and item.node.get("draining") else ""
+    return f"{getattr(glyphs, sign, '?')} {state}{since}{draining}", style
+
+
+def load_of(item: NodeItem, glyphs: Glyphs, width: int) -> Cell:
+    """Of its cores, in the last minute."""
+    load = item.node.get("cpu_load")
+    if load is None or item.node.get("state") == "offline":
+        return glyphs.dash, "dim"
+    return f"{round(load * 100)}%", "note" if load > 1 else "dim"
 
 
 def engines_of(item: NodeItem, glyphs: Glyphs, width: int) -> Cell:
@@ -73,9 +89,9 @@ def missing(node: Mapping[str, Any]) -> Iterator[str]:
     if node.get("state") == "offline":
         age = node.get("heartbeat_age_s")
         yield f"nothing was heard of it for {words.duration(age)}" if age is not None else "it is not there"
-    if node.get("state") == "draining":
+    if node.get("state") == "draining" or node.get("draining"):
         yield "it takes no new downloads: it is being drained"
-    if node.get("storage_missing"):
+    if node.get("storage_missing") and node.get("state") != "offline":
         yield "its download disk is not mounted: nothing is written, evicted or forgotten until it is"
     elif node.get("disk_total") and int(node.get("disk_free") or 0) < int(node.get("reserve") or 0):
         yield "its free space is below the reserve: odctl cache cleanup --until-free SIZE, or remove downloads"
@@ -95,11 +111,18 @@ def _lacks(item: NodeItem, glyphs: Glyphs, width: int) -> Cell:
 class NodesPane(ListPane):
     TITLE = "Nodes"
     LIST = "nodes"
+    CHANGES = frozenset({"drain", "token", "remove_node"})
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("e", "drain", "Drain", id="nodes.drain"),
+        Binding("n", "token", "New token", id="nodes.token"),
+        Binding("d", "remove_node", "Remove", id="nodes.remove"),
+    ]
     COLUMNS = (
         Column(id="node", title="NODE", width=0, cell=lambda item, g, w: (str(item.node["id"]), "name")),
         Column(id="state", title="STATE", width=15, cell=state_of),
         Column(id="disk", title="DISK", width=22, cell=disk_of),
         Column(id="rate", title="DOWN/s", width=18, right=True, cell=rates_of),
+        Column(id="load", title="LOAD", width=5, right=True, cell=load_of),
         Column(id="lacks", title="MISSING", width=16, cell=_lacks),
         Column(id="engines", title="ENGINES", width=20, cell=engines_of),
     )
@@ -113,11 +136,99 @@ class NodesPane(ListPane):
     def facts(self, state: State, item: NodeItem) -> Text:
         return facts(_facts(item, self.dashboard.glyphs))
 
+    # Keys
+
+    def action_drain(self) -> None:
+        """Or, of one that is drained, the end of that."""
+        item: NodeItem | None = self.current
+        if item is None:
+            return
+        name, begin = str(item.node["id"]), not _is_draining(item.node)
+
+        async def change(client: DaemonClient) -> str:
+            node = await client.nodes.change(name, draining=begin)
+            if not begin:
+                return f"{name} takes work again"
+            left = node["jobs_active"]
+            return f"draining {name}: {_downloads(left)} left" if left else f"{name} is drained"
+
+        if not begin:
+            self.dashboard.carry_out(f"let {name} take work again", change, self.dashboard.say)
+            return
+        lines = [
+            f"{_downloads(item.node.get('jobs_active') or 0)} there, which go on.",
+            "Nothing new starts there, until you end it; its files are served.",
+        ]
+        self._confirmed(f"Drain {name}?", lines, "Drain", change)
+
+    def action_remove_node(self) -> None:
+        item: NodeItem | None = self.current
+        if item is None:
+            return
+        name = str(item.node["id"])
+
+        async def remove(client: DaemonClient) -> str:
+            removed, requeued = await client.nodes.remove(name)
+            return f"{removed} is removed; {_downloads(len(requeued))} went back to the queue"
+
+        lines = [
+            "It is shut out for good: to come back it needs a new join token.",
+            f"{_downloads(item.node.get('jobs_active') or 0)} there, and what only it has, are fetched by others.",
+            "Its files stay on its disk.",
+        ]
+        self._confirmed(f"Remove {name}?", lines, "Remove", remove)
+
+    def action_token(self) -> None:
+        async def make(client: DaemonClient, values: Mapping[str, str]) -> tuple[Any, str]:
+            ttl = words.parse_duration(values["ttl"], "how long") if values["ttl"].strip() else 0.0
+            token, _, command = await client.nodes.create_token(
+                ttl_s=ttl, name=values["name"].strip(), reusable=False
+            )  # fmt: skip
+            return token, command
+
+        def made(answer: tuple[Any, str] | None) -> None:
+            if answer is None:
+                return
+            token, command = answer
+            lines = [
+                f"Good for one machine until {words.moment(token.expires_at)}. Paste this there:",
+                "It is shown this once, and never again.",
+            ]
+            self.dashboard.push_screen(Once("Join token", lines, command))
+
+        lines = ["Who has the token adds a machine with it, once."]
+        self.dashboard.push_screen(Form("Let a machine join", lines, TOKEN, make), made)
+
+    def _confirmed(
+        self, question: str, lines: Sequence[str], yes: str, work: Callable[[DaemonClient], Awaitable[str]]
+    ) -> None:
+        def answered(agreed: bool | None) -> None:
+            if agreed:
+                self.dashboard.carry_out(question.rstrip("?"), work, self.dashboard.say)
+
+        self.dashboard.push_screen(Confirm(question, lines, yes), answered)
+
+
+TOKEN = (
+    Field(name="name", label="its name", placeholder="its host name"),
+    Field(name="ttl", label="good for", placeholder="24h"),
+)
+
+
+def _is_draining(node: Mapping[str, Any]) -> bool:
+    return bool(node.get("draining")) or node.get("state") == "draining"
+
+
+def _downloads(count: int) -> str:
+    return f"{count} download{'s' if count != 1 else ''}"
+
 
 def _facts(item: NodeItem, glyphs: Glyphs) -> Iterator[Fact]:
     node = item.node
     offline = node.get("state") == "offline"
     yield "node", node["id"], "bold"
+    if node.get("name") != node["id"]:
+        yield "name", node.get("name"), ""
     sign, style = state_of(item, glyphs, 0)
     yield "state", sign, {"failed": "bold red", "paused": "yellow"}.get(style, "bold")
     for lack in missing(node):
@@ -127,8 +238,13 @@ def _facts(item: NodeItem, glyphs: Glyphs) -> Iterator[Fact]:
     yield "address", node.get("address"), ""
     age = node.get("heartbeat_age_s")
     yield "heard", "" if age is None or node.get("role") == "controller" else f"{words.duration(age)} ago", ""
-    active = node.get("jobs_active") or 0
-    yield "running", f"{active} download{'s' if active != 1 else ''}", ""
+    if offline and node.get("offline_since"):
+        yield "since", words.moment(node["offline_since"]), ""
+    yield "running", _downloads(node.get("jobs_active") or 0), ""
+    if node.get("running_limit"):
+        yield "at once", node["running_limit"], ""
+    if not offline and node.get("cpu_load") is not None:
+        yield "load", f"{round(node['cpu_load'] * 100)}% of its cores", ""
     for engine in node.get("engines") or ():
         version = f" {engine['version']}" if engine.get("version") else ""
         style = "" if engine["ok"] else "red"
