@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from odctl.cli.output import Column, Output, check_fields, names_of, raw_column
-from odctl.client.models import Detail, File, Job, Reason
+from odctl.client.models import Detail, File, Job
+from odctl.reasons import clock, in_local_time
 from odctl.text import clean, duration, moment, percent, rate, size
-
-_UTC = re.compile(r"(until )?(\d{4}-\d\d-\d\d )?\d\d:\d\d(:\d\d)? UTC")
 
 JOB_COLUMNS = (
     Column(title="ID", field="id", show=lambda j: j.id, right=True),
@@ -76,13 +74,6 @@ def _column(name: str) -> Column:
     return raw_column(name)
 
 
-def clock(at: datetime) -> str:
-    """In local time; today's without the date."""
-    local = at.astimezone()
-    same_day = local.date() == datetime.now(UTC).astimezone().date()
-    return local.strftime("%H:%M:%S") if same_day else moment(at)
-
-
 def in_time(at: datetime) -> str:
     """How long that is from now: for what is shown once."""
     seconds = (at - datetime.now(UTC)).total_seconds()
@@ -96,18 +87,9 @@ def why(job: Job, when: Callable[[datetime], str] = clock) -> str:
     if job.state in ("completed", "cancelled"):
         return ""
     if job.reason is not None:
-        told = _in_local_time(job.reason, when)
+        told = in_local_time(job.reason, clock if when is in_time else when, when)
         return "" if told == job.shown_state else told
     return job.engine_state or ""
-
-
-def _in_local_time(reason: Reason, when: Callable[[datetime], str]) -> str:
-    """The daemon writes UTC, not knowing where its reader is."""
-    at = reason.retry_at
-    if at is None:
-        return reason.message
-    until = clock if when is in_time else when
-    return _UTC.sub(lambda found: f"until {until(at)}" if found[1] else when(at), reason.message)
 
 
 def speed_of(jobs: Iterable[Job]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from odctl import text
 from odctl.client.models import Job
 from odctl.dashboard.glyphs import Glyphs
+from odctl.reasons import in_local_time
 
 T = TypeVar("T")
 Cell = tuple[str, str]
@@ -53,7 +54,7 @@ def note_of(job: Job) -> str:
     if job.error is not None and job.state == "failed":
         return job.error.message
     if job.reason is not None and job.shown_state in ("queued", "active"):  # a paused one says so itself
-        return job.reason.message
+        return in_local_time(job.reason)
     return ""
 
 

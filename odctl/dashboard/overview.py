@@ -11,6 +11,7 @@ from odctl import text as words
 from odctl.client.models import Detail, Job, JobExtra
 from odctl.dashboard.columns import state_of
 from odctl.dashboard.glyphs import Glyphs, spark
+from odctl.reasons import in_local_time
 
 SPARK = 24
 LABEL = 9
@@ -64,7 +65,7 @@ def _why(job: Job, extra: JobExtra | None) -> Iterator[tuple[str, Any, str]]:
         yield "do", error.hint, ""
         yield "retry", "r tries it again" if job.state == "failed" else "", ""
     if reason is not None and reason.message != job.shown_state:
-        yield "waits for", reason.message, "yellow"
+        yield "waits for", in_local_time(reason), "yellow"
         yield "next try", words.moment(reason.retry_at) if reason.retry_at else "", ""
     if extra is not None:
         yield "why node", extra.placement or "", ""

@@ -13,6 +13,7 @@ from odctl.cli import output as tables
 from odctl.cli import show as view
 from odctl.cli.output import Column, Output
 from odctl.client.models import Job, Reason
+from odctl.reasons import clock
 
 COLUMNS = (
     Column(title="ID", show=lambda r: r["id"], right=True),
@@ -83,10 +84,10 @@ def test_a_wait_is_told_in_time_to_come() -> None:
     (column,) = [column for column in view.JOB_COLUMNS if column.field == "reason"]
     assert str(column.show(job)).startswith("HTTP 500; next try in 1m")
     (watched,) = [column for column in view.redrawn(view.JOB_COLUMNS) if column.field == "reason"]
-    assert watched.show(job) == f"HTTP 500; next try {view.clock(at)}"
+    assert watched.show(job) == f"HTTP 500; next try {clock(at)}"
     paused = Reason(code="PAUSED_UNTIL", message=f"paused until {at:%Y-%m-%d %H:%M} UTC", retry_at=at)
     job = cast(Job, SimpleNamespace(error=None, state="queued", reason=paused, shown_state="paused"))
-    assert column.show(job) == f"paused until {view.clock(at)}"
+    assert column.show(job) == f"paused until {clock(at)}"
     past = Reason(code="RETRY", message="x; next try 01:02:03 UTC", retry_at=at - timedelta(seconds=200))
     job = cast(Job, SimpleNamespace(error=None, state="queued", reason=past, shown_state="queued"))
     assert column.show(job) == "x; next try now"
