@@ -43,11 +43,13 @@ class _Connections:
     registry: StoredRegistry
     door: NodeDoor
     fleet: Fleet
+    files: RemoteFiles
 
     def silencing(self, node_id: NodeId) -> AbstractAsyncContextManager[None]:
         return self.registry.silencing(node_id)
 
-    def cut(self, node_id: NodeId) -> None:
+    async def cut(self, node_id: NodeId) -> None:
+        await self.files.remove(node_id)
         self.fleet.clients.pop(node_id, None)
         self.door.forget(node_id)
 
@@ -82,7 +84,7 @@ async def build_nodes(
     port = NodePort(settings(), data_dir, transport, door)
     nodes = Nodes(
         store=store, clock=clock, port=port, watch=core.reconciler.watch,
-        connections=_Connections(registry, door, fleet), gone=core.reconciler.lost,
+        connections=_Connections(registry, door, fleet, files), gone=core.reconciler.lost,
     )  # fmt: skip
     if await nodes.expects_workers():
         await port.open_at_start()

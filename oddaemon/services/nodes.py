@@ -76,8 +76,9 @@ class Connections(Protocol):
     def silencing(self, node_id: NodeId) -> AbstractAsyncContextManager[None]:
         """Within it nothing that the node tells is heard."""
 
-    def cut(self, node_id: NodeId) -> None:
-        """What is open ends, and nobody can call it any more."""
+    async def cut(self, node_id: NodeId) -> None:
+        """Its file server serves nothing more, if it can be told within a second; what is open ends, and nobody can
+        call it any more. Idempotent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +166,10 @@ class Nodes:
                 hint="to empty it, remove its downloads and clean up its cache", node=node.id,
             )  # fmt: skip
         async with self.connections.silencing(node.id):
-            self.connections.cut(node.id)
+            await self.connections.cut(node.id)
             replicas, requeued = await self.store.write(lambda tx: self._remove(tx, node, who))
+            # it may have come back before its credential was dead
+            await self.connections.cut(node.id)
             self.watch.forget(node.id)
         self.gone(replicas)
         numbers = [job.number for job in requeued]

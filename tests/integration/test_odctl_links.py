@@ -51,7 +51,7 @@ async def test_a_playlist_is_text_that_players_read(odctl: Shell, links: list[pb
 
 async def test_the_wide_form_is_a_table(odctl: Shell, links: list[pb.Link]) -> None:
     heading, first, _ = (await odctl("link", "2", "-o", "wide")).out.splitlines()
-    assert heading.split() == ["JOB", "SIZE", "EXPIRES", "PATH", "URL"]
+    assert heading.split() == ["JOB", "SIZE", "EXPIRES", "NODE", "PATH", "URL"]
     assert first.split()[-2:] == ["a/b.mkv", SECRET]
 
 

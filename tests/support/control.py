@@ -50,7 +50,7 @@ class NoConnections:
     async def silencing(self, node_id: NodeId) -> AsyncIterator[None]:
         yield
 
-    def cut(self, node_id: NodeId) -> None:
+    async def cut(self, node_id: NodeId) -> None:
         pass
 
 

@@ -34,6 +34,7 @@ from oddaemon.services.worker_files import WorkerFiles
 from oddaemon.storage.local import LocalStorage
 from oddaemon.transports.grpc.worker import Worker
 from tests.support.core import HERE, House, house, stored_in
+from tests.support.http import fetch
 from tests.support.links import Linking, linking
 from tests.support.nodes import WORKER, Controller, beat_of, controller
 from tests.support.tcp_relay import TcpRelay, tcp_relay
@@ -91,6 +92,11 @@ class Estate:
     async def connected(self) -> None:
         await self.controller.connected()
         await until(lambda: self.attic.files.controller is not None, what="the worker to follow")
+        # a token that is none is refused by a server that has its keys
+        await until(self._is_told, what="the worker to have been told everything")
+
+    async def _is_told(self) -> bool:
+        return (await fetch(f"{self.attic.url}/d/x")).status == 403
 
     def online(self) -> None:
         """The worker keeps itself connected from now on."""

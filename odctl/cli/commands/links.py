@@ -29,6 +29,7 @@ WIDE = (
     Column(title="JOB", show=lambda one: one.job, right=True),
     Column(title="SIZE", show=lambda one: size(one.size), right=True),
     Column(title="EXPIRES", show=lambda one: moment(one.expires_at)),
+    Column(title="NODE", show=lambda one: one.node),
     Column(title="PATH", show=lambda one: one.path),
     Column(title="URL", show=lambda one: one.url),
 )
