@@ -161,7 +161,7 @@ async def compose_worker(start: Start, stack: AsyncExitStack) -> Worker:
     await joining.first()
     node.agent.id = joining.node_id
     node.agent.display_name = loaded.settings.node.name or joining.node_id
-    await prepare_storage(node, _SentinelsInFile(paths.data_dir / SENTINELS), paths)
+    await prepare_storage(node, SentinelsInFile(paths.data_dir / SENTINELS), paths)
     instance = uuid4().hex
     files = await serve_worker_files(loaded.settings, node, clock, instance, stack)
     await start_engines(node, stack)
@@ -191,7 +191,7 @@ def _check_data_dir(paths: Paths) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _SentinelsInFile(Sentinels):
+class SentinelsInFile(Sentinels):
     """A file that cannot be read knows of every folder: a new sentinel is the one thing that must not be made by
     mistake."""
 
