@@ -36,6 +36,7 @@ from oddaemon.ports.store import Transaction
 from oddaemon.services.announcing import announcement
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.nodes import NewToken, NodeChange, Nodes
+from oddaemon.transports.grpc import refusals
 from oddaemon.transports.grpc.dialer import join, registry_client, served_node
 from oddaemon.transports.grpc.plugin import GrpcSettings, GrpcTransport
 from oddaemon.transports.grpc.secure import fingerprint_of_file
@@ -190,6 +191,40 @@ async def test_tokens_that_are_not_good_let_nobody_in(yard: Yard) -> None:
     assert await yard.join(good), "the wrong ones used nothing up"
     happened = {type(event) for event in yard.home.events}
     assert NodeTokenRevoked in happened
+
+
+async def test_who_shows_too_much_that_is_wrong_is_not_listened_to_for_a_while(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "MOST", 3)
+    monkeypatch.setattr(refusals, "SECONDS", 3600.0)
+    made = await yard.token()
+    wrong = replace(parse_token(made.word), secret="x" * 32)
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            await yard.join(wrong)
+    with pytest.raises(Unavailable):
+        await yard.join(made)
+    monkeypatch.setattr(refusals, "SECONDS", 0.0)
+    assert await yard.join(made)
+
+
+def test_addresses_are_counted_one_by_one_and_ipv6_networks_whole() -> None:
+    clock = [0.0]
+    found = refusals.Refusals(lambda: clock[0])
+    for number in range(refusals.MOST):
+        assert not found.shut("10.0.0.1")
+        assert found.count("10.0.0.1") == (number == refusals.MOST - 1)
+        found.count(f"2001:db8::{number:x}")
+    assert found.shut("::ffff:10.0.0.1")
+    assert found.shut("2001:db8::ffff")
+    assert not found.shut("10.0.0.2")
+    assert not found.shut("2001:db8:0:1::1")
+    clock[0] = refusals.SECONDS
+    assert not found.shut("10.0.0.1")
+    for number in range(refusals.MOST_KNOWN + 1):
+        found.count(f"h{number}")
+    assert len(found._known) == refusals.MOST_KNOWN
 
 
 async def test_only_admins_make_tokens_of_what_fits(yard: Yard) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +20,7 @@ from ipaddress import ip_address
 from grpclib.config import Configuration
 from odproto.gen.opendebrid.node import v1 as pb
 
-from oddaemon.domain.errors import OpenDebridError
+from oddaemon.domain.errors import OpenDebridError, Unauthenticated
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_files import FileDesk
@@ -40,6 +41,7 @@ from oddaemon.transports.grpc.handshake import (
     own_version,
 )
 from oddaemon.transports.grpc.line import Line
+from oddaemon.transports.grpc.refusals import Refusals
 from oddaemon.transports.grpc.registry_service import OPEN_CALLS, RegistryService
 from oddaemon.transports.grpc.secure import CALLS_PROTOCOL, REGISTRY_PROTOCOL, binding, spoken
 
@@ -83,6 +85,7 @@ class _Visit:
 class _Stranger:
     plain: asyncio.Transport
     """Below TLS."""
+    address: str
     door: _Door
     late: asyncio.TimerHandle
 
@@ -105,6 +108,7 @@ class NodeListener:
     """With their addresses."""
     _servers: list[asyncio.Server] = field(default_factory=list)
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
+    _refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic))
     _ending: bool = False
 
     def client(self, node_id: NodeId) -> GrpcNodeClient:
@@ -165,6 +169,7 @@ class NodeListener:
         address = _address(plain)
         if (
             self._ending
+            or self._refusals.shut(address)
             or len(self._strangers) >= MAX_STRANGERS
             or sum(other == address for other in self._strangers.values()) >= MAX_OF_ONE_ADDRESS
         ):
@@ -188,7 +193,7 @@ class NodeListener:
         except Exception as error:  # noqa: BLE001  whatever a stranger sends is his own failure
             log.debug("no TLS", extra={"action": "node_no_tls", "error": repr(error)})
             transport = kind = None
-        stranger = _Stranger(plain, door, late)
+        stranger = _Stranger(plain, _address(plain), door, late)
         if transport is not None and kind == CALLS_PROTOCOL and not self._ending:
             self._to_call(transport, stranger)
         elif transport is not None and kind == REGISTRY_PROTOCOL and not self._ending:
@@ -196,6 +201,12 @@ class NodeListener:
         else:
             self._welcome(stranger)
             plain.abort()
+
+    def _count_refusal(self, address: str) -> None:
+        if self._refusals.count(address):
+            log.warning("nobody from there is listened to for a while", extra={
+                "action": "node_address_shut", "address": address,
+            })  # fmt: skip
 
     def _late(self, plain: asyncio.Transport) -> None:
         if plain in self._strangers:
@@ -214,7 +225,8 @@ class NodeListener:
                     other.connection.say_goodbye()
 
         def refused() -> None:
-            log.warning("node refused", extra={"action": "node_refused"})
+            log.warning("node refused", extra={"action": "node_refused", "address": stranger.address})
+            self._count_refusal(stranger.address)
             asyncio.get_running_loop().call_later(REFUSED_SECONDS, transport.abort)
 
         def lost() -> None:
@@ -251,7 +263,10 @@ class NodeListener:
         try:
             node_id, instance = await self._shake(channel, transport)
         except OpenDebridError as error:
-            log.warning("node refused", extra={"action": "node_refused", "error": error.message})
+            facts = {"action": "node_refused", "error": error.message, "address": stranger.address}
+            log.warning("node refused", extra=facts)
+            if isinstance(error, Unauthenticated):
+                self._count_refusal(stranger.address)
             channel.close()
             return
         except Exception as error:
