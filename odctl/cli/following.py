@@ -15,7 +15,7 @@ from odctl.cli.filters import joined
 from odctl.cli.output import CLEAR, Column, check_fields, dumps
 from odctl.cli.progress import Progress
 from odctl.client.daemon import DaemonClient
-from odctl.client.errors import OdctlError
+from odctl.client.errors import OdctlError, UsageError
 from odctl.client.models import Event, Job, Selection, jsonable
 from odctl.client.pages import Update
 from odctl.client.watching import Wanted, follow
@@ -152,6 +152,15 @@ async def _tell_events(connect: Callable[[], DaemonClient], ids: set[int], shown
             async for event in stream:
                 if isinstance(event, Event) and event.job in ids and event.type != "job.progress":
                     shown.say(f"{event.job}  {clean(event.type)}")
+
+
+def check_watched(limit: int | None) -> None:
+    """Raises UsageError for more jobs than can be kept current."""
+    if limit is not None and limit > MOST_WATCHED:
+        raise UsageError(
+            f"-w keeps at most {MOST_WATCHED} jobs current",
+            hint=f"--limit {MOST_WATCHED}, with --offset for later ones; or without -w",
+        )
 
 
 def watch_list(

@@ -62,18 +62,13 @@ def ls(
     shown = _chosen_columns(run, columns) if columns else view.JOB_COLUMNS
     where = joined([" ".join(filters or ())], f"user={quoted(user)}" if user else "")
     if watch is not None:
-        from odctl.cli.following import MOST_WATCHED, watch_list
+        from odctl.cli.following import check_watched, watch_list
 
-        if limit is not None and limit > MOST_WATCHED:
-            raise UsageError(
-                f"-w keeps at most {MOST_WATCHED} jobs current",
-                hint=f"--limit {MOST_WATCHED}, with --offset for later ones; or without -w",
-            )
-        interval_ms = round(watch_option.seconds(watch) * 1000)
+        check_watched(limit)
         raise typer.Exit(
             watch_list(
                 run, where=where, sort=sort, offset=offset, limit=limit, every=every, mine=mine,
-                interval_ms=interval_ms, columns=shown,
+                interval_ms=round(watch_option.seconds(watch) * 1000), columns=shown,
             )
         )  # fmt: skip
 
