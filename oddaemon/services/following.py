@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from oddaemon.domain.admission import Limits, allowance, human_bytes, human_time
+from oddaemon.domain.admission import Limits, NodeRoom, allowance, human_bytes, human_time
 from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.errors import OpenDebridError, Unavailable
 from oddaemon.domain.events import Event, JobProgress
@@ -92,6 +92,9 @@ class Follower:
     _grown: dict[ReplicaId, Seconds] = field(default_factory=dict)
     _figured: dict[ReplicaId, Seconds] = field(default_factory=dict)
     _unwanted_since: dict[ReplicaId, Seconds] = field(default_factory=dict)
+    _reserved: dict[NodeId, dict[ReplicaId, int]] = field(default_factory=dict)
+    """What each download on a node still needs, while that node is looked at."""
+    _sums: dict[NodeId, int] = field(default_factory=dict)
     _asked_at: dict[NodeId, Seconds] = field(default_factory=dict)
     _asking: set[NodeId] = field(default_factory=set)
     _news: set[NodeId] = field(default_factory=set)
@@ -156,6 +159,7 @@ class Follower:
         trouble = self.watch.trouble(node.node_id)
         changed: list[Event] = []
         told = self.listening(JobProgress.type)
+        self._reserved.pop(node.node_id, None)
         for replica_id in asked:
             replica = self.view.replicas.get(replica_id)
             if replica is None or replica.state is not ReplicaState.FILLING or self.replicas.is_busy(replica_id):
@@ -281,14 +285,11 @@ class Follower:
             self.steps.spawn(group, replica.id, self.tracker.too_large(replica, total), "too large")
             if len(self.view.by_entry[replica.entry_id]) == 1:
                 return
-        rooms = self.watch.rooms()
-        room = rooms.get(replica.node_id)
-        if room is None:
+        node = self.board.nodes.get(replica.node_id)
+        if node is None:
             return
-        for other in self.view.replicas.values():
-            if other.state is ReplicaState.FILLING and other.node_id == replica.node_id and other.id != replica.id:
-                room.take(other.engine, self.view.remaining(other))
         remaining = Bytes(max(0, total - done))
+        room = NodeRoom(node=node, reserved=self._reserved_by_others(replica, remaining))
         above = room.above_reserve(limits)
         if remaining > above:
             message = (
@@ -299,6 +300,18 @@ class Follower:
             self.steps.spawn(group, replica.id, self._hold_for_room(replica, total, reason), "hold")
         else:
             self.view.replicas[replica.id] = replace(replica, wanted=total)
+
+    def _reserved_by_others(self, replica: Replica, remaining: Bytes) -> int:
+        """On the replica's node. Added up once for each look at a node: thousands may be measured in one."""
+        parts = self._reserved.get(replica.node_id)
+        if parts is None:
+            there = [found for found in self.view.filling() if found.node_id == replica.node_id]
+            parts = {found.id: self.view.remaining(found) or 0 for found in there}
+            self._reserved[replica.node_id] = parts
+            self._sums[replica.node_id] = sum(parts.values())
+        others = self._sums[replica.node_id] - parts.get(replica.id, 0)
+        parts[replica.id], self._sums[replica.node_id] = remaining, others + remaining
+        return others
 
     def _limited(self, replica: Replica, limits: Limits) -> bool:
         """Whether it counts for a limit of what somebody stores."""

@@ -57,6 +57,7 @@ class ContentClauses:
             entry, state=ReplicaState.FILLING, handle=Handle(ODD_TEXT), engine_state="seeding", updated_at=LATER,
             reason=Reason(code=ReasonCode.NO_SEEDS, message="none"), attempts=2, next_try_at=LATER, done=Bytes(5),
             error=Failure(code=FailureCode.NETWORK, message="reset"), wanted=Bytes(9), progress_at=NOW, afresh=True,
+            placement=ODD_TEXT,
         )  # fmt: skip
 
         def work(tx: Transaction) -> None:
@@ -71,6 +72,8 @@ class ContentClauses:
             assert tx.cache.files(entry.id) == [file]
             assert tx.cache.replica(replica.id) == replica
             assert tx.cache.replicas_of(entry.id) == tx.cache.all_replicas() == [replica]
+            nobodys = EntryId(uuid4())
+            assert tx.cache.replicas_of_all([entry.id, nobodys]) == {entry.id: [replica], nobodys: []}
 
         await store.read(check)
         other = a_replica(entry, id=replica.id, node_id=NodeId("nas"))

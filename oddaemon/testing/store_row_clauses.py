@@ -42,6 +42,8 @@ class RowClauses:
 
         job, replica = await store.write(work)
         assert await store.read(lambda tx: tx.materials.of_job(job.id)) == material
+        other = JobId(uuid4())
+        assert await store.read(lambda tx: tx.materials.jobs_with([job.id, other])) == {job.id}
         assert await store.read(lambda tx: tx.materials.of_replica(replica.id)) == material
         await store.write(lambda tx: tx.materials.erase_secrets(replica.id))
         assert await store.read(lambda tx: tx.materials.of_replica(replica.id)) == Material(

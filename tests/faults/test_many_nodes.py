@@ -10,6 +10,7 @@ from uuid import uuid4
 from oddaemon.domain.errors import StorageFailed
 from oddaemon.domain.failure import ReasonCode
 from oddaemon.domain.job import JobState
+from oddaemon.domain.node import NodeLimits
 from oddaemon.domain.types import Bytes, NodeId, ReplicaId
 from oddaemon.ports.engine import FillState, FillStatus
 from oddaemon.ports.node_client import NodeStatuses
@@ -282,3 +283,54 @@ async def test_a_node_that_is_removed_is_healed_from_the_source(tmp_path: Path) 
         for view in (ready, begun):
             assert (await home.until_state(view, DONE)).node_id == NodeId("b")
         await home.until_nothing_is_left()
+
+
+async def test_two_large_jobs_never_overfill_one_disk(tmp_path: Path) -> None:
+    async with many(tmp_path, "a", "b", min_disk_free=Bytes(1000)) as home:
+        for worker in home.workers.values():
+            worker.disk = lambda seen: replace(seen, disk=replace(seen.disk, free=Bytes(7000)))
+        await until(lambda: all(home.core.board.nodes[found].disk.free == 7000 for found in home.workers))
+        # each needs 4000 of the 6000 above the reserve, and says so only when it runs
+        views = [await home.add(URL.format(number), options=SLOW) for number in range(4)]
+
+        async def settled() -> bool:
+            jobs = [(await home.core.jobs.get(home.admin, str(view.job.number))).job for view in views]
+            waiting = [job for job in jobs if job.reason and job.reason.code is ReasonCode.WAITING_FOR_SPACE]
+            running = [len(await worker.running()) for worker in home.workers.values()]
+            return len(waiting) == 2 and running == [1, 1]
+
+        await until(settled, what="one on each, and two that wait")
+
+
+async def test_what_an_admin_set_for_a_node_holds_there_alone(tmp_path: Path) -> None:
+    async with many(tmp_path, "a", "b") as home:
+        one = NodeLimits(running=1)
+        await home.core.reconciler.watch.set(NodeId("a"), lambda node: replace(node, limits=one))
+        views = [await home.add(URL.format(number), options=SLOW) for number in range(6)]
+
+        async def running() -> list[int]:
+            return [len(await worker.running()) for worker in home.workers.values()]
+
+        async def placed() -> bool:
+            return sum(await running()) == len(views)
+
+        await until(placed)
+        assert await running() == [1, 5]
+
+
+async def test_a_job_says_after_a_restart_why_it_is_where_it_is(tmp_path: Path) -> None:
+    async with many(tmp_path, "a", "b") as home:
+        home["a"].line.cut = True
+        await home.until_offline("a")
+        view = await home.add(URL.format(1), options=SLOW)
+        await home.node_of(view)
+
+        async def why() -> str:
+            return (await home.core.jobs.get(home.admin, str(view.job.number))).placement
+
+        before = await why()
+        assert "node a is offline since" in before
+        await home.crash()
+        await home.start()
+        await until(lambda: bool(home.core.board.placements))
+        assert await why() == before
