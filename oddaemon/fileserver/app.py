@@ -97,7 +97,7 @@ class FileApp:
     @property
     def is_unheard(self) -> bool:
         """The controller has not been heard for so long that nothing is known any more."""
-        return now_asleep_too() >= self.serve_until
+        return self.serve_until < math.inf and now_asleep_too() >= self.serve_until
 
     # -- requests
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
+import signal
 import socket
 import zipfile
 from collections.abc import AsyncIterator
@@ -365,3 +367,14 @@ async def test_a_node_that_serves_on_for_seconds_hears_a_word_more_often(owning:
         assert (await anext(following)).whole
         async with asyncio.timeout(15):
             assert (await anext(following)).whole
+
+
+async def test_a_file_process_that_dies_leaves_no_relay_behind(tmp_path: Path) -> None:
+    async with estate(tmp_path) as built:
+        made = await built.link()
+        async with begun(made.url) as client:
+            assert built.relay.pumping == 1
+            os.kill(built.server.pids[0], signal.SIGKILL)
+            assert len(await rest(client)) < len(CONTENT)
+        await until(lambda: built.relay.pumping == 0, what="the pump's end")
+        assert (await fetch(made.url)).body == CONTENT
