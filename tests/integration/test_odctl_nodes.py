@@ -68,3 +68,23 @@ async def test_one_node_is_watched_and_an_unknown_one_is_said_once(odctl: Shell,
     assert (alone.code, alone.out) == (3, "")
     often = await odctl("nodes", "ls", "-w", "0.01")
     assert (often.code, "0.1 to 60 seconds" in often.err) == (2, True)
+
+
+async def test_a_drain_is_waited_for(odctl: Shell, control: FakeControl) -> None:
+    control.nodes = [node("nas"), node("box", jobs_active=2)]
+    child = await odctl.start("nodes", "drain", "box", "--wait")
+    assert b"draining box: 2 jobs left" in await asyncio.wait_for(child.stderr.readline(), 60)
+    assert [found.draining for found in control.nodes] == [False, True]
+    control.nodes[1] = node("box", draining=True)
+    out, _ = await asyncio.wait_for(child.communicate(), 60)
+    assert (child.returncode, out.decode()) == (0, "box is drained\n")
+    control.nodes[1] = node("box", jobs_active=1, draining=True)
+    late = await odctl("nodes", "drain", "box", "--wait", "--timeout", "0.3")
+    assert (late.code, "box is still busy" in late.err) == (8, True)
+    child = await odctl.start("nodes", "drain", "box", "--wait")
+    assert b"1 job left" in await asyncio.wait_for(child.stderr.readline(), 60)
+    control.nodes[1] = node("box", jobs_active=1)
+    _, err = await asyncio.wait_for(child.communicate(), 60)
+    assert (child.returncode, b"not drained any more" in err) == (9, True)
+    gone = await odctl("nodes", "undrain", "bux")
+    assert gone.code == 3

@@ -368,6 +368,13 @@ class FakeAdmin(pb.AdminServiceBase):
         self.control.note("invite_user", message)
         return pb.InviteUserResponse(invite=INVITATION, expires_at=NOW)
 
+    async def set_node(self, message: pb.SetNodeRequest) -> pb.NodeResponse:
+        found = next((one for one in self.control.nodes if one.id == message.node), None)
+        if found is None:
+            raise GRPCError(Status.NOT_FOUND, f"there is no node {message.node}")
+        found.draining = bool(message.draining)
+        return pb.NodeResponse(node=found)
+
     async def list_invitations(self, message: pb.ListInvitationsRequest) -> pb.ListInvitationsResponse:
         found = pb.Invitation(id="0198-invitation", role="user", invited_by="admin", created_at=NOW, expires_at=NOW)
         return pb.ListInvitationsResponse(invitations=[found])

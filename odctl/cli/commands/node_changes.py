@@ -177,7 +177,9 @@ def _jobs(count: int) -> str:
 
 
 def _tell(run: Invocation, node: Mapping[str, Any], said: str) -> None:
-    if run.output.structured or run.output.quiet:
+    if run.output.is_json:
+        run.output.value(node)
+    elif run.output.structured or run.output.quiet:
         run.output.records([node], COLUMNS, known=FIELDS)
     else:
         run.output.text(said)
