@@ -14,7 +14,7 @@ COMPILE := $(BIN)/python -m compileall -q odctl oddaemon proto/odproto tests
 export RUN_URL := $(value URL)
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev dev-worker test test-browser pictures snapshots lint types imports bench proto migrate-up migrate-down docs setup clean
+.PHONY: help run dev dev-worker test test-browser test-hosts pictures snapshots lint types imports bench proto migrate-up migrate-down docs setup clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ test: lint types imports  ## everything that has to hold
 test-browser: $(VENV)/.dev  ## odctl web in Chromium, the dashboard in tmux, completion in bash, zsh and fish; says what to install
 	SHELLS=all $(BIN)/pytest -o addopts='--strict-markers --strict-config -ra -p no:schemathesis' \
 	  tests/browser tests/system/test_shells.py
+
+test-hosts: $(VENV)/.dev  ## many nodes on hosts of network namespaces, with the long cuts; says where it needs root
+	@tools/programs.sh --required
+	HOSTS=long $(BIN)/pytest -n 2 -s tests/hosts
 
 pictures: $(VENV)/.dev  ## draw docs/pictures from the running dashboard
 	@tools/programs.sh --required

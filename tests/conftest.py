@@ -21,7 +21,7 @@ settings.load_profile("patient")
 pytest.register_assert_rewrite("oddaemon.testing", "tests.support")
 
 LEFT_SECONDS = 20.0
-SLOWEST_FIRST = ("system", "faults", "contract", "integration", "property")
+SLOWEST_FIRST = ("hosts", "system", "faults", "contract", "integration", "property")
 """Folders whose tests mostly wait: what is short fills up the time of the workers at the end."""
 
 

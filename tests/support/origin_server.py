@@ -96,9 +96,10 @@ class Seen:
 
 
 class Origin:
-    """`async with Origin() as origin:` listens on 127.0.0.1 at a port that the system chooses."""
+    """`async with Origin() as origin:` listens on `host` at a port that the system chooses."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.pages: dict[str, Page] = {}
         self.requests: list[Seen] = []
         self._tls = tls
@@ -108,7 +109,7 @@ class Origin:
         self.port = 0
 
     async def __aenter__(self) -> Origin:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -122,7 +123,7 @@ class Origin:
         await until(lambda: not self._writers, every=0.01, what="the connections to end")
 
     def url(self, path: str = "/") -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}{path}"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self.port}{path}"
 
     def page(
         self,

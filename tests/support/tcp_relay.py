@@ -1,4 +1,4 @@
-"""A line between a worker and its controller that can be cut, or frozen: nothing passes and nobody is told."""
+"""A line between a worker and its controller that can be cut, frozen (nothing passes and nobody is told), or slowed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,33 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Literal
+
+Direction = Literal["up", "down"]
+"""To whom the relay leads, or back."""
 
 
 @dataclass(slots=True)
 class TcpRelay:
     to: int
-    """A port of this machine."""
+    host: str = "127.0.0.1"
     port: int = 0
     refused: int = 0
     """Who came while nobody was there."""
-    flowing: asyncio.Event = field(default_factory=asyncio.Event)
+    slow: float = 0.0
+    """Seconds that each part waits."""
+    _flowing: dict[Direction, asyncio.Event] = field(
+        default_factory=lambda: {"up": asyncio.Event(), "down": asyncio.Event()}
+    )
     lines: set[asyncio.StreamWriter] = field(default_factory=set)
 
-    def freeze(self) -> None:
-        self.flowing.clear()
+    def freeze(self, *directions: Direction) -> None:
+        for direction in directions or ("up", "down"):
+            self._flowing[direction].clear()
 
     def thaw(self) -> None:
-        self.flowing.set()
+        for flowing in self._flowing.values():
+            flowing.set()
 
     def cut(self) -> None:
         """Ends every connection; new ones may come."""
@@ -31,7 +41,7 @@ class TcpRelay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.to)
+            there, back = await asyncio.open_connection(self.host, self.to)
         except OSError:
             # nobody is there: whoever came is told so
             self.refused += 1
@@ -39,24 +49,26 @@ class TcpRelay:
             return
         self.lines |= {writer, back}
         try:
-            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+            await asyncio.gather(self._copy(reader, back, "up"), self._copy(there, writer, "down"))
         finally:
             self.lines -= {writer, back}
             writer.transport.abort()
             back.transport.abort()
 
-    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, direction: Direction) -> None:
         with contextlib.suppress(OSError):
             while part := await source.read(65_536):
-                await self.flowing.wait()
+                await self._flowing[direction].wait()
+                if self.slow:
+                    await asyncio.sleep(self.slow)
                 sink.write(part)
                 await sink.drain()
         sink.transport.abort()
 
 
 @contextlib.asynccontextmanager
-async def tcp_relay(to: int) -> AsyncIterator[TcpRelay]:
-    relay = TcpRelay(to)
+async def tcp_relay(to: int, host: str = "127.0.0.1") -> AsyncIterator[TcpRelay]:
+    relay = TcpRelay(to, host)
     relay.thaw()
     tasks: set[asyncio.Task[None]] = set()
 

@@ -1,0 +1,1 @@
+"""Many nodes on hosts of their own."""
