@@ -153,6 +153,8 @@ class ManyHouse(House):
     balancer: LoadBalancer = field(default_factory=RoundRobin)
     workers: dict[NodeId, Worker] = field(default_factory=dict)
     clients: dict[NodeId, NodeClient] = field(default_factory=dict)
+    beat: float = BEAT
+    """Seconds between two heartbeats of each worker."""
     _beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -214,7 +216,7 @@ class ManyHouse(House):
             for worker in list(self.workers.values()):
                 if not (worker.dead or worker.line.cut or worker.line.frozen):
                     await self.core.reconciler.watch.heard(await worker.snapshot())
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(self.beat)
 
     # ── what tests look at ───────────────────────────────────────────────────────────────────────────────────
 
