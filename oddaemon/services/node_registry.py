@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 MAX_DISK = Bytes(2**56)
 """What a node may say that its disk has: more is a lie, and would draw every download."""
-RESERVED = "tokens"
-"""Beside the nodes, in the REST API."""
 _NODE_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _NOT_GOOD = "this join token is not good"
 _ANOTHER = "odctl nodes token create, on the controller, makes another"
@@ -169,7 +167,7 @@ class StoredRegistry(NodeRegistry):
 
 def checked_node_id(text: str) -> NodeId:
     """Raises InvalidArgument."""
-    if not _NODE_ID.fullmatch(text) or text == RESERVED:
+    if not _NODE_ID.fullmatch(text):
         raise InvalidArgument(
             f"{text[:80]!r} is no node's name: it has 1 to 64 letters, digits, dots, dashes and underscores",
             field="name", hint="on a worker it is node.id (OD_NODE_ID), or else the host name",

@@ -76,15 +76,15 @@ async def test_nodes_are_drained_marked_and_let_in(tmp_path: Path) -> None:
         await admin.refused("PATCH", here, 422, "INVALID_ARGUMENT", json={"limits": {"weight": -1}})
         await admin.refused("PATCH", here, 422, "INVALID_ARGUMENT", json={"set_labels": {"a=b": "c"}})
 
-        made = await admin.data("POST", "/admin/nodes/tokens", json={"ttl_s": 60, "name": "attic"}, status=201)
+        made = await admin.data("POST", "/admin/node-tokens", json={"ttl_s": 60, "name": "attic"}, status=201)
         assert made["token"] in made["command"]
-        [listed] = await admin.data("GET", "/admin/nodes/tokens")
+        [listed] = await admin.data("GET", "/admin/node-tokens")
         assert (listed["id"], listed["state"], listed["created_by"]) == (made["id"], "good", "admin")
         assert made["token"].split(".")[2] not in str(listed)
-        assert (await admin.call("DELETE", f"/admin/nodes/tokens/{made['id']}"))[0].status == 204
-        await admin.refused("DELETE", f"/admin/nodes/tokens/{made['id']}", 404, "NOT_FOUND")
+        assert (await admin.call("DELETE", f"/admin/node-tokens/{made['id']}"))[0].status == 204
+        await admin.refused("DELETE", f"/admin/node-tokens/{made['id']}", 404, "NOT_FOUND")
         both = {"name": "attic", "reusable": True}
-        await admin.refused("POST", "/admin/nodes/tokens", 422, "INVALID_ARGUMENT", json=both)
+        await admin.refused("POST", "/admin/node-tokens", 422, "INVALID_ARGUMENT", json=both)
 
 
 async def test_the_cache_is_listed_pinned_removed_and_cleaned_up(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`/api/v1/admin/nodes`: the machines of an installation, and what lets others join, for admins."""
+"""`/api/v1/admin/nodes` and `/api/v1/admin/node-tokens`, for admins: the machines, and what lets others join."""
 
 from __future__ import annotations
 
@@ -127,17 +127,17 @@ def _token(token: KeptToken, state: TokenState, created_by: str) -> Token:
     )  # fmt: skip
 
 
-# what lets others join: before the nodes, of which none is called tokens
+# what lets others join
 
 
-@route("GET", "/nodes/tokens", needs=Role.ADMIN, summary="Join tokens")
+@route("GET", "/node-tokens", needs=Role.ADMIN, summary="Join tokens")
 async def list_tokens(call: Call[Nothing, Nothing, Nothing]) -> list[Token]:
     """Oldest first; those that are not good any more for some days. The secret part was told when each was made."""
     return [_token(one.token, one.state, one.created_by) for one in await call.parts.nodes.list_tokens(call.who)]
 
 
 @route(
-    "POST", "/nodes/tokens", needs=Role.ADMIN, summary="A token that lets another machine join", status=201,
+    "POST", "/node-tokens", needs=Role.ADMIN, summary="A token that lets another machine join", status=201,
     errors=[Unavailable],
 )  # fmt: skip
 async def create_token(call: Call[Nothing, Nothing, TokenRequest]) -> TokenMade:
@@ -149,7 +149,7 @@ async def create_token(call: Call[Nothing, Nothing, TokenRequest]) -> TokenMade:
     return TokenMade(id=made.kept.id, token=made.word, command=made.command, expires_at=made.kept.expires_at)
 
 
-@route("DELETE", "/nodes/tokens/{token}", needs=Role.ADMIN, summary="End a join token", errors=[NotFound])
+@route("DELETE", "/node-tokens/{token}", needs=Role.ADMIN, summary="End a join token", errors=[NotFound])
 async def revoke_token(call: Call[TokenPath, Nothing, Nothing]) -> None:
     """Nobody joins with it any more; who did, stays."""
     await call.parts.nodes.revoke_token(call.who, call.path.token)
