@@ -51,6 +51,8 @@ class Terminal:
         self.raw = b""
         """All that was written to it."""
         self._process: asyncio.subprocess.Process | Forked | None = None
+        self._session: int | None = None
+        """Of a program that has one of its own."""
 
     # The program
 
@@ -62,6 +64,7 @@ class Terminal:
             *program, *arguments, env=dict(environment), cwd=cwd, start_new_session=True,
             stdin=self._theirs, stdout=self._theirs, stderr=self._theirs, preexec_fn=self._control,
         )  # fmt: skip
+        self._session = self._process.pid
 
     def fork(self, *arguments: str, environment: Mapping[str, str], cwd: Path) -> None:
         """As `run`, in a tenth of the time: for what does not open the dashboard."""
@@ -116,8 +119,18 @@ class Terminal:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
             await self._process.wait()
+        self._end_session()
         for descriptor in {self._ours, self._theirs} - {-1}:
             os.close(descriptor)
+
+    def _end_session(self) -> None:
+        """What a shell had begun beside itself: without its terminal some go on for ever."""
+        if self._session is None:
+            return
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(process.name)) == self._session:
+                    os.kill(int(process.name), signal.SIGKILL)
 
     # The person
 
