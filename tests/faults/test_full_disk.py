@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import random
-import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemons import Daemon
+from tests.support.disks import small_disk
 from tests.support.media_site import add_media, padded
 from tests.support.origin_server import Origin
 from tests.support.wait import until
@@ -22,19 +22,10 @@ from tests.support.wait import until
 MB = 1 << 20
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    where = tmp_path / "small"
-    where.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(where)], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        if os.environ.get("CI"):
-            pytest.fail("no file system can be mounted here: run the tests as root, or with CAP_SYS_ADMIN")
-        pytest.skip("no file system can be mounted here")
-    yield where
-    subprocess.run(["umount", "-l", str(where)], check=True)
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "small", 12) as where:
+        yield where
 
 
 class OnSmallDisk(Daemon):
