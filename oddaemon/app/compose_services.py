@@ -108,7 +108,7 @@ def _follow_settings(base: Base, core: Core, balancer: ChosenBalancer) -> None:
     def changed(keys: Collection[str]) -> None:
         if "scheduler.adapter" in keys:
             balancer.choose(base.current.settings.scheduler.adapter)
-        core.reconciler.wake()
+        core.reconciler.wake_at_once()
 
     base.runtime.on_change(changed)
 
@@ -116,7 +116,7 @@ def _follow_settings(base: Base, core: Core, balancer: ChosenBalancer) -> None:
 async def _accounts(base: Base, core: Core, files: Files, allowed: Allowances, stack: AsyncExitStack) -> Accounts:
     def limits_changed(user: User) -> None:
         allowed.changed(user)
-        core.reconciler.wake()
+        core.reconciler.wake_at_once()
 
     accounts = build_accounts(
         lambda: base.current.settings, store=base.store, clock=base.clock, revoke=files.servers.push_revocations,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.node import NodeSnapshot
@@ -126,7 +127,7 @@ class NodeRoom:
     shunned: Reason | None = None
     """It refused what it was given a moment ago: taken only when no other can."""
     open_for: dict[EngineName, bool] = field(default_factory=dict, repr=False)
-    candidate: object = None
+    candidate: Any = None
     """What a balancer is shown of it, until it takes something."""
 
     def above_reserve(self, limits: Limits) -> int:
@@ -134,12 +135,12 @@ class NodeRoom:
 
     def fits(self, engine: EngineName, remaining: Bytes | None, limits: Limits) -> bool:
         """Whether `refuses` has no reason."""
-        if not self._takes(engine, limits):
+        if not self.takes(engine, limits):
             return False
         above = self.above_reserve(limits)
         return remaining == 0 or (above > 0 and (remaining is None or remaining <= above))
 
-    def _takes(self, engine: EngineName, limits: Limits) -> bool:
+    def takes(self, engine: EngineName, limits: Limits) -> bool:
         """Whether it may take a download of no size; found out once after each that it took."""
         found = self.open_for.get(engine)
         if found is None:
@@ -226,17 +227,55 @@ class UserTurns:
         return (self.running.get(user, 0), self.served.get(user, 0))
 
 
-def fitting_rooms(
-    rooms: Mapping[NodeId, NodeRoom], engine: EngineName, remaining: Bytes | None, limits: Limits,
-    wish: NodeId | None = None,
-) -> list[NodeRoom]:  # fmt: skip
-    """The nodes that may take the download: asked for thousands at a time, and without reasons. One that refused
-    another a moment ago only when there is none else."""
-    if wish is not None:
-        room = rooms.get(wish)
-        return [room] if room is not None and room.fits(engine, remaining, limits) else []
-    fitting = [room for room in rooms.values() if room.fits(engine, remaining, limits)]
-    return [room for room in fitting if room.shunned is None] or fitting
+@dataclass(slots=True)
+class _Open:
+    """The nodes that may take a download of one engine."""
+
+    rooms: dict[NodeId, NodeRoom]
+    shunned: bool
+    lowest: int
+    """No node has less room than that."""
+
+
+@dataclass(slots=True)
+class Places:
+    """Where downloads may go while a plan is made. What a start takes changes one node: the others are not looked at
+    again for the next of thousands."""
+
+    rooms: Mapping[NodeId, NodeRoom]
+    limits: Limits
+    _open: dict[EngineName, _Open] = field(default_factory=dict)
+
+    def fitting(self, engine: EngineName, remaining: Bytes | None, wish: NodeId | None = None) -> list[NodeRoom]:
+        """The nodes that may take the download, without reasons. One that refused another a moment ago only when there
+        is none else."""
+        if wish is not None:
+            room = self.rooms.get(wish)
+            return [room] if room is not None and room.fits(engine, remaining, self.limits) else []
+        there = self._of(engine)
+        fitting = list(there.rooms.values())
+        if there.lowest <= 0 or (remaining is not None and remaining > there.lowest):
+            fitting = [room for room in fitting if room.fits(engine, remaining, self.limits)]
+        return ([room for room in fitting if room.shunned is None] or fitting) if there.shunned else fitting
+
+    def take(self, node_id: NodeId, engine: EngineName, remaining: Bytes | None) -> None:
+        room = self.rooms[node_id]
+        room.take(engine, remaining)
+        for name, there in self._open.items():
+            if node_id in there.rooms and not room.takes(name, self.limits):
+                del there.rooms[node_id]
+            there.lowest = min(there.lowest, room.above_reserve(self.limits))
+
+    def _of(self, engine: EngineName) -> _Open:
+        found = self._open.get(engine)
+        if found is None:
+            rooms = {node_id: room for node_id, room in self.rooms.items() if room.takes(engine, self.limits)}
+            found = self._open[engine] = _Open(
+                rooms,
+                any(room.shunned is not None for room in rooms.values()),
+                min((room.above_reserve(self.limits) for room in rooms.values()), default=0),
+            )
+        return found
 
 
 def why_dropped(

@@ -130,6 +130,9 @@ class JobRepository(Protocol):
     def update(self, job: Job) -> Job:
         """Stores every field; the job with its new `rev`. Raises NotFound."""
 
+    def update_all(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """As `update`, of each: thousands may start together."""
+
     def delete(self, job_id: JobId) -> None:
         """With its material and links."""
 
@@ -222,13 +225,22 @@ class CacheRepository(Protocol):
 
     def insert_replica(self, replica: Replica) -> None: ...
 
+    def insert_replicas(self, replicas: Sequence[Replica]) -> None:
+        """As `insert_replica`, of each."""
+
     def update_replica(self, replica: Replica) -> None:
         """Raises NotFound."""
+
+    def update_replicas(self, replicas: Sequence[Replica]) -> None:
+        """As `update_replica`, of each."""
 
     def delete_replica(self, replica_id: ReplicaId) -> None:
         """With its material."""
 
     def replica(self, replica_id: ReplicaId) -> Replica | None: ...
+
+    def replicas_with(self, replica_ids: Collection[ReplicaId]) -> Mapping[ReplicaId, Replica]:
+        """Those of these replicas that there are."""
 
     def replicas_of(self, entry_id: EntryId) -> Sequence[Replica]: ...
 

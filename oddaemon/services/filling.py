@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from oddaemon.domain.cache import OUT_OF_USE, CacheEntry, EntryFile, Replica, ReplicaState, at_work, moved
 from oddaemon.domain.errors import DeadlineExceeded, OpenDebridError, Unavailable
 from oddaemon.domain.events import JobStarted
 from oddaemon.domain.failure import Failure, FailureCode, Retry
 from oddaemon.domain.job import Hold, Job, JobState, Signal, advance
-from oddaemon.domain.types import Bytes, EntryId, JobId, NodeId, ReplicaId
+from oddaemon.domain.types import Bytes, EntryId, Handle, JobId, NodeId, ReplicaId
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import Dispatch, NodeClient
 from oddaemon.ports.store import Store, Transaction
@@ -27,6 +27,7 @@ from oddaemon.services.resolver import failure_from
 from oddaemon.services.scheduler import Start
 from oddaemon.services.seed_wishes import rival, seeders
 from oddaemon.services.stopping import Stopper, fail_for_good, lay_to_rest
+from oddaemon.services.together import Together
 from oddaemon.services.told import Told
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,23 @@ class Known:
     replicas: Sequence[Replica]
     material: bool
     """Whether a job brings something that its source needs."""
+
+
+@dataclass(slots=True)
+class Begun:
+    """What a unit of work begins, to be stored together at its end: thousands may start at once."""
+
+    new: list[Replica] = field(default_factory=list)
+    changed: list[Replica] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+    def store(self, tx: Transaction) -> None:
+        tx.cache.insert_replicas(self.new)
+        tx.cache.update_replicas(self.changed)
+        engines = {replica.entry_id: replica.engine for replica in (*self.new, *self.changed)}
+        for job in tx.jobs.update_all(self.jobs):
+            engine = engines[job.entry_id] if job.entry_id is not None else ""
+            tx.events.add(job_event(JobStarted, job, job.updated_at, engine=str(engine)))
 
 
 def loaded(tx: Transaction, entry_ids: Sequence[EntryId]) -> Mapping[EntryId, Known]:
@@ -78,6 +96,14 @@ class Filler:
     stopper: Stopper
     is_gone: Callable[[NodeId], bool] = lambda _: False
     """Whether a node has been away for so long that nothing is waited for that is there."""
+    _current: Together[ReplicaId, Replica] = field(init=False)
+    _kept: Together[tuple[ReplicaId, Handle], Replica] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._current, self._kept = Together(self._read), Together(self._keep)
+
+    async def _read(self, replica_ids: Collection[ReplicaId]) -> Mapping[ReplicaId, Replica]:
+        return await self.store.read(lambda tx: tx.cache.replicas_with(replica_ids))
 
     async def prepare(self, starts: Sequence[Start], active: Set[JobId]) -> list[Prepared]:
         """Places each entry that has no replica yet, and stores that the replica is being filled; all in one unit of
@@ -89,11 +115,12 @@ class Filler:
                     await stack.enter_async_context(self.replicas.alone(start.work.replica_id))
 
             def work(tx: Transaction, noted: list[Replica]) -> list[Prepared]:
-                known = loaded(tx, [start.work.entry_id for start in starts])
+                known, begun = loaded(tx, [start.work.entry_id for start in starts]), Begun()
                 found = [
-                    self._begin(tx, noted, start, known[start.work.entry_id], active)
+                    self._begin(tx, noted, begun, start, known[start.work.entry_id], active)
                     for start in starts if start.work.entry_id in known
                 ]  # fmt: skip
+                begun.store(tx)
                 return [prepared for prepared in found if prepared is not None]
 
             begun = await self.replicas.write(work)
@@ -103,7 +130,7 @@ class Filler:
         return begun
 
     def _begin(
-        self, tx: Transaction, noted: list[Replica], start: Start, known: Known, active: Set[JobId]
+        self, tx: Transaction, noted: list[Replica], begun: Begun, start: Start, known: Known, active: Set[JobId]
     ) -> Prepared | None:
         asked = start.work.replica_id
         if asked is not None:
@@ -112,7 +139,7 @@ class Filler:
             replica = self._place(start, known)
         if replica is None:
             return None
-        return self._prepare(tx, noted, replica, known, active, placement=start.placement)
+        return self._prepare(tx, noted, begun, replica, known, active, placement=start.placement)
 
     def _place(self, start: Start, known: Known) -> Replica | None:
         """The replica to be filled, a new one if need be; not stored."""
@@ -138,7 +165,7 @@ class Filler:
         replica_id = prepared.replica.id
         try:
             async with self.replicas.alone(replica_id):
-                current = await self.store.read(lambda tx: tx.cache.replica(replica_id))
+                current = await self._current.ask(replica_id)
                 if current is not None and current.state is ReplicaState.FILLING:
                     await self._dispatch(prepared)
         finally:
@@ -158,7 +185,7 @@ class Filler:
             known = loaded(tx, [replica.entry_id]).get(replica.entry_id) if replica is not None else None
             if replica is None or known is None:
                 return None
-            return self._prepare(tx, noted, replica, known, frozenset(), again=True)
+            return self._prepare(tx, noted, Begun(), replica, known, frozenset(), again=True)
 
         prepared = await self.replicas.write(work)
         if prepared is not None:
@@ -196,8 +223,8 @@ class Filler:
                 await node.dispatch(order)
 
     def _prepare(
-        self, tx: Transaction, noted: list[Replica], replica: Replica, known: Known, active: Set[JobId], *,
-        again: bool = False, placement: str = "",
+        self, tx: Transaction, noted: list[Replica], begun: Begun, replica: Replica, known: Known,
+        active: Set[JobId], *, again: bool = False, placement: str = "",
     ) -> Prepared | None:  # fmt: skip
         at, entry = self.clock.now(), known.entry
         if replica.state in OUT_OF_USE or (replica.state is ReplicaState.FILLING) is not again:
@@ -227,19 +254,14 @@ class Filler:
                 moved(replica, ReplicaState.FILLING, at=at), progress_at=at if first else replica.progress_at,
                 next_try_at=None, placement=replica.placement or placement,
             )  # fmt: skip
-            if is_new:
-                tx.cache.insert_replica(replica)
-            else:
-                tx.cache.update_replica(replica)
+            (begun.new if is_new else begun.changed).append(replica)
             noted.append(replica)
             if replica.afresh:
                 _give_up_files(tx, entry)
             for job in jobs:
                 # it may have been paused since the plan was made
                 if job.id in active and job.state is JobState.QUEUED and job.hold is not Hold.USER:
-                    started = replace(advance(job, Signal.START, at=at), node_id=replica.node_id)
-                    started = tx.jobs.update(started)
-                    tx.events.add(job_event(JobStarted, started, at, engine=str(replica.engine)))
+                    begun.jobs.append(replace(advance(job, Signal.START, at=at), node_id=replica.node_id))
         order = order_for(
             tx, replica, entry, jobs, material, can_select=self.board.can_select(replica), claims=known.jobs
         )
@@ -268,14 +290,21 @@ class Filler:
             await self.stopper.attempt_failed(replica.id, failure, Bytes(0))
             return
 
-        def keep(tx: Transaction, noted: list[Replica]) -> None:
-            current = tx.cache.replica(replica.id)
-            if current is not None and (current.handle != handle or current.afresh):
-                current = replace(current, handle=handle, afresh=False)
-                tx.cache.update_replica(current)
-                noted.append(current)
+        await self._kept.ask((replica.id, handle))
 
-        await self.replicas.write(keep)
+    async def _keep(self, told: Collection[tuple[ReplicaId, Handle]]) -> Mapping[tuple[ReplicaId, Handle], Replica]:
+        """Stores under which handles engines know replicas."""
+
+        def work(tx: Transaction, noted: list[Replica]) -> None:
+            there = tx.cache.replicas_with([replica_id for replica_id, _ in told])
+            for replica_id, handle in told:
+                current = there.get(replica_id)
+                if current is not None and (current.handle != handle or current.afresh):
+                    noted.append(replace(current, handle=handle, afresh=False))
+            tx.cache.update_replicas(noted)
+
+        await self.replicas.write(work)
+        return {}
 
 
 def _give_up_files(tx: Transaction, entry: CacheEntry) -> None:

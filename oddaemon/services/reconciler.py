@@ -5,6 +5,7 @@ stops, follows, recovers and deletes. Events and wishes only wake it; the compar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -67,6 +68,7 @@ class Reconciler:
     """An engine has something to tell."""
     _dirty: bool = True
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _at_once: asyncio.Event = field(default_factory=asyncio.Event)
     _planned_at: Seconds = NEVER
     _begun: bool = False
     _back: set[NodeId] = field(default_factory=set)
@@ -81,6 +83,11 @@ class Reconciler:
             self.view.reselect.add(entry_id)
         self._dirty = True
         self._woken.set()
+
+    def wake_at_once(self) -> None:
+        """An admin changed what may run: the next plan waits for no rest. Never waits."""
+        self._at_once.set()
+        self.wake()
 
     def news(self, node_id: NodeId | None = None) -> None:
         """An engine, or a worker, has something to tell; never waits."""
@@ -118,8 +125,10 @@ class Reconciler:
                     await self._round(group)
                 except OpenDebridError as error:
                     log.warning("round failed", extra={"action": "reconcile_failed", "error": error.message})
+                    self._at_once.clear()
                 except Exception:
                     log.exception("round failed", extra={"action": "reconcile_crashed"})
+                    self._at_once.clear()
                 self.last_tick = self.clock.monotonic()
                 await self._wait()
 
@@ -127,7 +136,8 @@ class Reconciler:
         """Until something wakes it, a tick at the most. What came while a plan had to be put off waits for its time."""
         if self._dirty:
             due = self._planned_at + self._plan_rest() - self.clock.monotonic()
-            await asyncio.sleep(min(TICK, max(due, BREATH)))
+            await asyncio.sleep(BREATH)
+            await self._unless(self._at_once, min(TICK, max(due, BREATH)) - BREATH)
             return
         pause = float(self._poll_every())
         if self._news:
@@ -135,11 +145,13 @@ class Reconciler:
             return
         if self.planner.due_at is not None:
             pause = min(pause, max(BREATH, (self.planner.due_at - self.clock.now()).total_seconds()))
-        try:
+        await self._unless(self._woken, pause)
+
+    async def _unless(self, event: asyncio.Event, pause: float) -> None:
+        """Waits for so long, or until the event."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+                await event.wait()
 
     async def _round(self, group: asyncio.TaskGroup) -> None:
         self._woken.clear()
@@ -163,6 +175,7 @@ class Reconciler:
             self.follower.follow(group)
         if self._plan_due(now):
             self._dirty = False
+            self._at_once.clear()
             if await self.planner.plan(group):
                 self._woken.set()
             self._planned_at = self.clock.monotonic()
@@ -178,6 +191,8 @@ class Reconciler:
         return Seconds(self._poll_every() * (1 / NEWS_SHARE if self._news else 0.9))
 
     def _plan_due(self, now: Seconds) -> bool:
+        if self._at_once.is_set():
+            return True
         age = now - self._planned_at
         if self._dirty or (self.planner.due_at is not None and self.planner.due_at <= self.clock.now()):
             return age >= min(self._plan_rest(), FULL_PASS)

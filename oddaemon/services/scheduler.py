@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from oddaemon.domain.admission import Limits, NodeRoom, UserTurns, fitting_rooms, running_at_once, why_dropped
+from oddaemon.domain.admission import Limits, NodeRoom, Places, UserTurns, running_at_once, why_dropped
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold
 from oddaemon.domain.node import NodeSnapshot
@@ -85,6 +85,7 @@ class Scheduler:
         `over` what each claim waits for that may not run whoever's turn it is."""
         turns = UserTurns(limits=limits, own=own or {}, served=self._served)
         active, stop, waiting, reasons = self._keep_running(claims, works, rooms, turns, over or {})
+        places = Places(rooms, limits)
         starts: list[Start] = []
         positions: dict[JobId, int] = {}
         by_entry: dict[EntryId, list[ClaimRow]] = {}
@@ -101,7 +102,7 @@ class Scheduler:
             if claim.entry_id in started or work.running:
                 self._activate(claim, work, turns, active)
                 continue
-            start, reason = self._try(work, claim, rooms, turns, closed, torrents)
+            start, reason = self._try(work, claim, places, turns, closed, torrents)
             if start is None:
                 reasons[claim.job_id] = reason
                 continue
@@ -209,11 +210,10 @@ class Scheduler:
         self._served[claim.user_id] = self._turn
 
     def _try(
-        self, work: Work, claim: ClaimRow, rooms: Mapping[NodeId, NodeRoom], turns: UserTurns,
+        self, work: Work, claim: ClaimRow, places: Places, turns: UserTurns,
         closed: dict[tuple[EngineName, NodeId | None], Reason], torrents: set[tuple[NodeId | None, str]],
     ) -> tuple[Start | None, Reason]:  # fmt: skip
-        limits = turns.limits
-        if limits.queue_paused:
+        if turns.limits.queue_paused:
             return None, QUEUE_PAUSED
         if work.blocked is not None:
             return None, work.blocked
@@ -221,11 +221,11 @@ class Scheduler:
         if unknown is not None:
             return None, unknown
         # a node that was removed is waited for by nobody
-        wish = work.node_id or (claim.node_wish if claim.node_wish in rooms else None)
+        wish = work.node_id or (claim.node_wish if claim.node_wish in places.rooms else None)
         shut = closed.get((work.engine, wish))
         if shut is not None:
             return None, shut
-        node_id, placement, reason = self.choose(work.engine, work.remaining, rooms, limits, wish)
+        node_id, placement, reason = self.choose(work.engine, work.remaining, places, wish)
         if node_id is None:
             # room only shrinks during a plan: what does not depend on the size need not be asked 10,000 times
             if reason.code is not ReasonCode.WAITING_FOR_SPACE:
@@ -235,15 +235,15 @@ class Scheduler:
             if (node_id, work.info_hash) in torrents:
                 return None, SAME_TORRENT
             torrents.add((node_id, work.info_hash))
-        rooms[node_id].take(work.engine, work.remaining)
+        places.take(node_id, work.engine, work.remaining)
         return Start(work=work, node_id=node_id, placement=placement), reason
 
     def choose(
-        self, engine: EngineName, remaining: Bytes | None, rooms: Mapping[NodeId, NodeRoom], limits: Limits,
-        wish: NodeId | None = None,
-    ) -> tuple[NodeId | None, str, Reason]:  # fmt: skip
+        self, engine: EngineName, remaining: Bytes | None, places: Places, wish: NodeId | None = None
+    ) -> tuple[NodeId | None, str, Reason]:
         """The best node and a sentence on why; or None and the reason that is closest to letting it start."""
-        fitting = fitting_rooms(rooms, engine, remaining, limits, wish)
+        rooms, limits = places.rooms, places.limits
+        fitting = places.fitting(engine, remaining, wish)
         if not fitting:
             dropped = why_dropped(rooms, engine, remaining, limits, wish)
             if wish is not None and wish in dropped:
@@ -251,21 +251,20 @@ class Scheduler:
             nowhere = Reason(code=ReasonCode.NO_NODE, message=f"no node has the engine {engine}")
             best = max(dropped.values(), key=lambda reason: _CLOSENESS.get(reason.code, 0), default=nowhere)
             return None, "", best
-        ranking = self.balancer.rank(engine, remaining, [_candidate(room, limits) for room in fitting])
+        candidates = [room.candidate or _candidate(room, limits) for room in fitting]
+        ranking = self.balancer.rank(engine, remaining, candidates)
         why = ranking.reason + aside(rooms, fitting, engine, remaining, limits, wish)
         return ranking.order[0], why, Reason(code=ReasonCode.QUEUED, message=why)
 
 
 def _candidate(room: NodeRoom, limits: Limits) -> Candidate:
-    """As the room is now: made anew only after it has taken something."""
-    if room.candidate is None:
-        room.candidate = Candidate(
-            id=room.node.id, is_local=room.node.is_controller, active=room.running,
-            max_concurrent=running_at_once(room.node, limits),
-            available=Bytes(max(0, room.above_reserve(limits))), weight=weight_of(room.node),
-        )  # fmt: skip
-    assert isinstance(room.candidate, Candidate)
-    return room.candidate
+    """As the room is now: kept until it takes something."""
+    found = room.candidate = Candidate(
+        id=room.node.id, is_local=room.node.is_controller, active=room.running,
+        max_concurrent=running_at_once(room.node, limits),
+        available=Bytes(max(0, room.above_reserve(limits))), weight=weight_of(room.node),
+    )  # fmt: skip
+    return found
 
 
 def aside(
@@ -273,6 +272,8 @@ def aside(
     limits: Limits, wish: NodeId | None,
 ) -> str:  # fmt: skip
     """Why it is none of the others: of each, or of the first of many."""
+    if len(fitting) == len(rooms):
+        return ""
     taken = {room.node.id for room in fitting}
     others = [node_id for node_id in rooms if node_id not in taken]
     if not others:

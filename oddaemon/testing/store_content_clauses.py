@@ -83,6 +83,26 @@ class ContentClauses:
         assert await store.read(lambda tx: tx.cache.replica(replica.id)) == other
         assert await store.read(lambda tx: tx.cache.entries([entry.id, EntryId(uuid4())])) == {entry.id: plain}
 
+    async def test_many_replicas_are_stored_and_read_together(self, store: Store) -> None:
+        entry = an_entry("aria2:url:1")
+        first, second = a_replica(entry), a_replica(entry, node_id=NodeId("nas"))
+
+        def begin(tx: Transaction) -> None:
+            tx.cache.insert_entry(entry)
+            tx.cache.insert_replicas([first, second])
+            tx.cache.insert_replicas([])
+            tx.cache.update_replicas([])
+
+        await store.write(begin)
+        changed = [dataclasses.replace(found, done=Bytes(7), handle=Handle("h")) for found in (first, second)]
+        await store.write(lambda tx: tx.cache.update_replicas(changed))
+        asked = [first.id, second.id, a_replica(entry).id]
+        assert await store.read(lambda tx: tx.cache.replicas_with(asked)) == {found.id: found for found in changed}
+        # all or none of them
+        with pytest.raises(NotFound):
+            await store.write(lambda tx: tx.cache.update_replicas([first, a_replica(entry)]))
+        assert await store.read(lambda tx: tx.cache.replica(first.id)) == changed[0]
+
     async def test_a_key_has_one_current_generation(self, store: Store) -> None:
         first = an_entry("aria2:url:k")
         await store.write(lambda tx: tx.cache.insert_entry(first))

@@ -124,6 +124,26 @@ class JobClauses:
 
         await store.read(check)
 
+    async def test_many_jobs_are_changed_together(self, store: Store) -> None:
+        def make(tx: Transaction) -> list[Job]:
+            user = a_user()
+            tx.users.insert(user)
+            return [tx.jobs.insert(a_job(tx, user)) for _ in range(3)]
+
+        jobs = await store.write(make)
+        renamed = [dataclasses.replace(job, name=f"n{job.number}") for job in jobs[:2]]
+        changed = await store.write(lambda tx: tx.jobs.update_all(renamed))
+        assert await store.write(lambda tx: tx.jobs.update_all([])) == ()
+        assert [job.name for job in changed] == [job.name for job in renamed]
+        assert all(job.rev > jobs[0].rev for job in changed)
+        found = await store.read(lambda tx: tx.jobs.by_numbers([job.number for job in jobs]))
+        assert list(found) == [*changed, jobs[2]]
+        # all or none of them
+        await store.write(lambda tx: tx.jobs.delete(jobs[2].id))
+        with pytest.raises(NotFound):
+            await store.write(lambda tx: tx.jobs.update_all([dataclasses.replace(changed[0], name="x"), jobs[2]]))
+        assert await store.read(lambda tx: tx.jobs.get(jobs[0].id)) == changed[0]
+
     async def test_what_the_reconciler_asks_for(self, store: Store) -> None:
         def work(tx: Transaction) -> dict[str, Job]:
             user, entry = a_user(), an_entry()

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from oddaemon.domain.errors import StorageFailed
 from oddaemon.domain.failure import ReasonCode
 from oddaemon.domain.job import JobState
 from oddaemon.domain.node import NodeLimits
-from oddaemon.domain.types import Bytes, NodeId, ReplicaId
+from oddaemon.domain.types import Bytes, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillState, FillStatus
 from oddaemon.ports.node_client import NodeStatuses
+from oddaemon.services import reconciler
 from oddaemon.services.node_removal import forget_replicas
 from tests.support.many import SLOW, URL, ManyHouse, many
 from tests.support.wait import until
@@ -334,3 +337,17 @@ async def test_a_job_says_after_a_restart_why_it_is_where_it_is(tmp_path: Path) 
         await home.start()
         await until(lambda: bool(home.core.board.placements))
         assert await why() == before
+
+
+async def test_what_an_admin_changed_waits_for_no_rest_between_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "FULL_PASS", 3600)
+    async with many(tmp_path, queue_paused=True) as home:
+        view = await home.add(URL.format(1), options=SLOW)
+        await until(lambda: home.core.reconciler.view.by_entry, what="the job to be understood")
+        # as after a plan of many thousands
+        home.core.reconciler.planner.cost = Seconds(3600)
+        home.limits = replace(home.limits, queue_paused=False)
+        home.core.reconciler.wake_at_once()
+        await home.node_of(view)

@@ -87,6 +87,7 @@ _PUT_FILE = {dialect: upsert(entry_files, dialect, "entry_id", "index") for dial
 _REPLICA = sa.select(*raw_columns(*REPLICA_COLUMNS)).order_by(_R.created_at, _R.id)
 _REPLICA_BY_ID = _REPLICA.where(_R.id == sa.bindparam("row_id"))
 _REPLICAS_OF = _REPLICA.where(_R.entry_id.in_(sa.bindparam("ids", expanding=True)))
+_REPLICAS_WITH = _REPLICA.where(_R.id.in_(sa.bindparam("ids", expanding=True)))
 _REPLICAS_IN = _REPLICA.where(_R.state.in_(sa.bindparam("states", expanding=True)))
 _OPEN = sorted(state.value for state in UNFINISHED)
 _AT_WORK = _REPLICA.where(
@@ -297,12 +298,20 @@ class SqlCache:
         return found
 
     def insert_replica(self, replica: Replica) -> None:
-        self._scope.run(_INSERT_REPLICA, replica_row(replica))
+        self.insert_replicas([replica])
+
+    def insert_replicas(self, replicas: Sequence[Replica]) -> None:
+        if replicas:
+            self._scope.run(_INSERT_REPLICA, [replica_row(replica) for replica in replicas])
 
     def update_replica(self, replica: Replica) -> None:
-        row = replica_row(replica)
-        row["row_id"] = row.pop("id")
-        if not self._scope.run(_UPDATE_REPLICA, row):
+        self.update_replicas([replica])
+
+    def update_replicas(self, replicas: Sequence[Replica]) -> None:
+        rows = [replica_row(replica) for replica in replicas]
+        for row in rows:
+            row["row_id"] = row.pop("id")
+        if rows and self._scope.run(_UPDATE_REPLICA, rows) != len(rows):
             raise NotFound("there is no such replica")
 
     def delete_replica(self, replica_id: ReplicaId) -> None:
@@ -310,6 +319,12 @@ class SqlCache:
 
     def replica(self, replica_id: ReplicaId) -> Replica | None:
         return self._scope.one(replicas, replica_of, self._scope.row(_REPLICA_BY_ID, {"row_id": replica_id}))
+
+    def replicas_with(self, replica_ids: Collection[ReplicaId]) -> Mapping[ReplicaId, Replica]:
+        found: list[Replica] = []
+        for chunk in chunks(set(replica_ids)):
+            found += self._replicas(_REPLICAS_WITH, {"ids": chunk})
+        return {replica.id: replica for replica in found}
 
     def replicas_of(self, entry_id: EntryId) -> Sequence[Replica]:
         rows = self._scope.kept(_REPLICAS_OF, {"ids": [entry_id]}, entry_id)

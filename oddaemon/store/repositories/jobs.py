@@ -144,6 +144,17 @@ class SqlJobs:
             raise NotFound(f"there is no job {job.number}")
         return replace(job, rev=rev)
 
+    def update_all(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        if not jobs:
+            return ()
+        rev = self._scope.rev()
+        rows = [{**job_row(job), "rev": rev} for job in jobs]
+        for row in rows:
+            row["row_id"] = row.pop("id")
+        if self._scope.run(_UPDATE, rows) != len(rows):
+            raise NotFound("one of these jobs is gone")
+        return [replace(job, rev=rev) for job in jobs]
+
     def delete(self, job_id: JobId) -> None:
         # the links stay: until they expire, the processes that serve files have to be told to refuse them
         self._scope.run(_REVOKE_LINKS, {"of_job": job_id, "at": datetime.now(UTC)})
