@@ -188,6 +188,7 @@ def _facts(found: Detail) -> Sequence[tuple[str, Any]]:
         ("source", job.source),
         ("engine", job.engine),
         ("node", job.node),
+        ("labels", ", ".join(f"{key}={value}" for key, value in extra.node_labels.items())),
         ("placement", extra.placement),
         ("cache", (job.cache_key or "") + (" (hit)" if job.cache_hit else "")),
         ("user", job.user),

@@ -101,6 +101,7 @@ def extra(message: common.Job) -> JobExtra:
         placement=message.placement or None,
         files_failed=message.files_failed,
         checksum=message.checksum or None,
+        node_labels=dict(message.node_labels),
     )
 
 

@@ -95,6 +95,8 @@ class JobExtra(Struct, frozen=True, kw_only=True):
     files_failed: int
     checksum: str | None
     """`sha256=…`, as it was asked for."""
+    node_labels: Mapping[str, str] = {}
+    """Which its node has to have."""
 
 
 class File(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oddaemon.app.compose_reconciler import build_reconciler
-from oddaemon.domain.admission import Limits
+from oddaemon.domain.admission import Limits, NodeWish
 from oddaemon.domain.errors import NodeUnavailable
 from oddaemon.domain.node import Liveness
 from oddaemon.domain.types import EngineName, EntryId, LinkId, NodeId
@@ -77,8 +77,10 @@ def build_core(
             raise NodeUnavailable(f"there is no node {node_id!r}", hint=choices(node_id or "", nodes, "nodes here"))
         return found
 
-    def asking(wish: NodeId | None, engine: EngineName | None) -> NodeClient:
-        for node_id in [wish, local, *nodes]:
+    def asking(wish: NodeWish, engine: EngineName | None) -> NodeClient:
+        # what lives behind one node's line is not asked for over another's
+        liked = [node.id for node in board.nodes.values() if wish.labels and wish.allows(node)]
+        for node_id in [wish.node, *liked, local, *nodes]:
             if node_id is not None and node_id in nodes and board.can_be_asked(node_id, engine):
                 return nodes[node_id]
         return node(local)

@@ -115,6 +115,26 @@ def node_offline(node: NodeSnapshot) -> Reason:
     return Reason(code=ReasonCode.NODE_OFFLINE, message=f"node {node.name} is offline{since}")
 
 
+@dataclass(frozen=True, slots=True)
+class NodeWish:
+    """Where a download may go: to this node, to one that has all of these labels."""
+
+    node: NodeId | None = None
+    labels: frozenset[tuple[str, str]] = frozenset()
+
+    def allows(self, node: NodeSnapshot) -> bool:
+        return self.node in (None, node.id) and node.has(dict(self.labels))
+
+    @property
+    def words(self) -> str:
+        """The labels, for sentences."""
+        told = ", ".join(f"{key}={value}" for key, value in sorted(self.labels))
+        return f"the label{'s' if len(self.labels) > 1 else ''} {told}"
+
+
+ANYWHERE = NodeWish()
+
+
 @dataclass(slots=True, kw_only=True)
 class NodeRoom:
     """One node's capacity while a plan is made. Mutable on purpose: each start takes its part."""
@@ -244,15 +264,16 @@ class Places:
 
     rooms: Mapping[NodeId, NodeRoom]
     limits: Limits
-    _open: dict[EngineName, _Open] = field(default_factory=dict)
+    _open: dict[tuple[EngineName, NodeWish], _Open] = field(default_factory=dict)
 
-    def fitting(self, engine: EngineName, remaining: Bytes | None, wish: NodeId | None = None) -> list[NodeRoom]:
+    def fitting(self, engine: EngineName, remaining: Bytes | None, wish: NodeWish = ANYWHERE) -> list[NodeRoom]:
         """The nodes that may take the download, without reasons. One that refused another a moment ago only when there
         is none else."""
-        if wish is not None:
-            room = self.rooms.get(wish)
-            return [room] if room is not None and room.fits(engine, remaining, self.limits) else []
-        there = self._of(engine)
+        if wish.node is not None:
+            room = self.rooms.get(wish.node)
+            fits = room is not None and wish.allows(room.node) and room.fits(engine, remaining, self.limits)
+            return [room] if room is not None and fits else []
+        there = self._of(engine, wish)
         fitting = list(there.rooms.values())
         if there.lowest <= 0 or (remaining is not None and remaining > there.lowest):
             fitting = [room for room in fitting if room.fits(engine, remaining, self.limits)]
@@ -261,16 +282,21 @@ class Places:
     def take(self, node_id: NodeId, engine: EngineName, remaining: Bytes | None) -> None:
         room = self.rooms[node_id]
         room.take(engine, remaining)
-        for name, there in self._open.items():
-            if node_id in there.rooms and not room.takes(name, self.limits):
+        for (name, _), there in self._open.items():
+            if node_id not in there.rooms:
+                continue
+            if not room.takes(name, self.limits):
                 del there.rooms[node_id]
             there.lowest = min(there.lowest, room.above_reserve(self.limits))
 
-    def _of(self, engine: EngineName) -> _Open:
-        found = self._open.get(engine)
+    def _of(self, engine: EngineName, wish: NodeWish) -> _Open:
+        found = self._open.get((engine, wish))
         if found is None:
-            rooms = {node_id: room for node_id, room in self.rooms.items() if room.takes(engine, self.limits)}
-            found = self._open[engine] = _Open(
+            rooms = {
+                node_id: room for node_id, room in self.rooms.items()
+                if wish.allows(room.node) and room.takes(engine, self.limits)
+            }  # fmt: skip
+            found = self._open[engine, wish] = _Open(
                 rooms,
                 any(room.shunned is not None for room in rooms.values()),
                 min((room.above_reserve(self.limits) for room in rooms.values()), default=0),
@@ -280,13 +306,17 @@ class Places:
 
 def why_dropped(
     rooms: Mapping[NodeId, NodeRoom], engine: EngineName, remaining: Bytes | None, limits: Limits,
-    wish: NodeId | None = None,
+    wish: NodeWish = ANYWHERE,
 ) -> dict[NodeId, Reason]:  # fmt: skip
     """The reason of every node that may not take the download, or that others go before."""
     dropped: dict[NodeId, Reason] = {}
     for node_id, room in rooms.items():
-        if wish is not None and node_id != wish:
-            dropped[node_id] = Reason(code=ReasonCode.NO_NODE, message=f"node {wish} was asked for")
+        if wish.node not in (None, node_id):
+            dropped[node_id] = Reason(code=ReasonCode.NO_NODE, message=f"node {wish.node} was asked for")
+            continue
+        if not wish.allows(room.node):
+            message = f"node {room.node.name} does not have {wish.words}"
+            dropped[node_id] = Reason(code=ReasonCode.NO_NODE, message=message)
             continue
         reason = room.refuses(engine, remaining, limits) or room.shunned
         if reason is not None:

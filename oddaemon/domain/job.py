@@ -97,6 +97,8 @@ class Job:
     engine_state: str | None = None
     node_id: NodeId | None = None
     node_wish: NodeId | None = None
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    """Only a node that has them all may take it."""
     entry_id: EntryId | None = None
     cache_key: str | None = None
     cache_hit: bool = False

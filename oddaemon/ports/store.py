@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+from oddaemon.domain.admission import ANYWHERE, NodeWish
 from oddaemon.domain.cache import CacheEntry, EntryFile, Replica, ReplicaState
 from oddaemon.domain.filter_tree import EVERYTHING, Node
 from oddaemon.domain.job import Hold, Job, JobState
@@ -104,6 +105,13 @@ class ClaimRow:
     size: Bytes | None
     node_wish: NodeId | None
     info_hash: str | None = None
+    node_labels: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def wish(self) -> NodeWish:
+        if self.node_wish is None and not self.node_labels:
+            return ANYWHERE
+        return NodeWish(self.node_wish, self.node_labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ from oddaemon.services.views import AddOrder
 ARIA2 = EngineName("aria2")
 YTDLP = EngineName("ytdlp")
 MAX_TAGS = 50
+MAX_LABELS, MAX_LABEL = 100, 500
 LARGE_TORRENT = 1 << 15
 """Bytes from which a torrent is read in a thread."""
 MAX_PRIORITY = 1000
@@ -99,7 +100,7 @@ class OrderReader:
     async def read(self, who: Principal, order: AddOrder) -> Order:
         source, info, files = await self.source(order)
         wish = self.engine_wish(order.engine)
-        node_wish = self._node_wish(order)
+        node_wish = NodeId(order.node) if order.node else None
         node = self.named_node(node_wish)
         engine = wish or certain_engine(source)
         if info is not None or engine == ARIA2:
@@ -118,6 +119,7 @@ class OrderReader:
             engine=engine,
             engine_wish=wish,
             node_wish=node_wish,
+            node_labels=_labels(order.node_labels),
             selection=selection,
             options=public,
             checksum=checksum,
@@ -142,7 +144,7 @@ class OrderReader:
         client = self.named_node(NodeId(node) if node else None)
         public, secrets = self._options(client, job.engine_wish or job.engine, options)
         if node:
-            job = replace(job, node_wish=NodeId(node))
+            job = replace(job, node_wish=NodeId(node), node_labels={})
         job = replace(job, options={**job.options, **public})
         if not secrets:
             return job, None
@@ -179,22 +181,6 @@ class OrderReader:
         except NodeUnavailable as error:
             raise InvalidArgument(error.message, field="node", hint=error.hint) from error
 
-    def _node_wish(self, order: AddOrder) -> NodeId | None:
-        """Raises InvalidArgument when no node has the labels that are asked for."""
-        if not order.node_labels:
-            return NodeId(order.node) if order.node else None
-        asked = [node for node in self.nodes() if order.node in ("", node.id)]
-        fitting = sorted(node.id for node in asked if node.has(order.node_labels))
-        if not fitting:
-            labels = ", ".join(f"{key}={value}" for key, value in order.node_labels.items())
-            known = "; ".join(
-                f"{node.id}: " + (", ".join(f"{key}={value}" for key, value in node.all_labels.items()) or "none")
-                for node in asked
-            )
-            hint = f"labels here: {known or 'no such node'}"
-            raise InvalidArgument(f"no node has the labels {labels}", field="node_labels", hint=hint)
-        return fitting[0]
-
     def _check_torrent(self, node: NodeClient, engine: EngineName, source: Source, info: TorrentInfo | None) -> None:
         if source.kind is not SourceKind.URL and engine != ARIA2:
             raise InvalidArgument(
@@ -226,6 +212,14 @@ class OrderReader:
                 {key: value for key, value in normal.items() if is_secret(key, secret)},
             )
         raise refused or InvalidOption("no engine takes options here")
+
+
+def _labels(asked: Mapping[str, str]) -> Mapping[str, str]:
+    """A node that has them may come later: only what none can have is refused."""
+    if len(asked) > MAX_LABELS or any(not key or len(key) + len(value) > MAX_LABEL for key, value in asked.items()):
+        hint = f"{MAX_LABELS} labels at most, each with a name, of {MAX_LABEL} characters"
+        raise InvalidArgument("these are no labels of a node", field="node_labels", hint=hint)
+    return dict(asked)
 
 
 def _new_job(who: Principal, order: AddOrder, source: Source) -> Job:

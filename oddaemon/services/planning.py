@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from oddaemon.domain.admission import Limits, Places, allowance, node_offline
+from oddaemon.domain.admission import Limits, NodeWish, Places, allowance, node_offline
 from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.errors import OpenDebridError, StorageMissing, StoreError
 from oddaemon.domain.events import Event, JobChanged, JobWaiting
@@ -297,5 +297,5 @@ class Planner:
         for replica in self.view.filling():
             if replica.node_id in rooms:
                 rooms[replica.node_id].take(replica.engine, self.view.remaining(replica))
-        node_id, why, reason = self.scheduler.choose(engine, size, Places(rooms, self.limits()), wish)
+        node_id, why, reason = self.scheduler.choose(engine, size, Places(rooms, self.limits()), NodeWish(wish))
         return node_id, why or reason.message

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from oddaemon.domain.admission import Limits
+from oddaemon.domain.admission import Limits, NodeWish
 from oddaemon.domain.cache import CacheKey, url_key
 from oddaemon.domain.errors import (
     DeadlineExceeded,
@@ -106,7 +106,7 @@ class Resolver:
     node: Callable[[NodeId | None], NodeClient]
     hits: HitChecker
     limits: Callable[[], Limits]
-    asking: Callable[[NodeId | None, EngineName | None], NodeClient]
+    asking: Callable[[NodeWish, EngineName | None], NodeClient]
     """Which node to ask about a source: the one that was wished for, else one that is online and has the engine."""
     joined: Callable[[EntryId | None], None]
     """Told of every entry that a job has joined."""
@@ -234,10 +234,11 @@ class Resolver:
                 ),
             )
         known = job.engine_wish or self._chosen.get(job.id)
-        node = self.asking(job.node_wish, known)
+        wish = NodeWish(job.node_wish, frozenset(job.node_labels.items()))
+        node = self.asking(wish, known)
         choice = Choice(known) if known else await self.choose(node, source, options)
         engine = choice.engine
-        node = self.asking(job.node_wish, engine)
+        node = self.asking(wish, engine)
         node.validate_options(engine, options)
         key = key_of(source, engine)
         name, size = None, choice.size

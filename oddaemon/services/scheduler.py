@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from oddaemon.domain.admission import Limits, NodeRoom, Places, UserTurns, running_at_once, why_dropped
+from oddaemon.domain.admission import (
+    ANYWHERE,
+    Limits,
+    NodeRoom,
+    NodeWish,
+    Places,
+    UserTurns,
+    running_at_once,
+    why_dropped,
+)
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.job import Hold
 from oddaemon.domain.node import NodeSnapshot
@@ -89,7 +98,7 @@ class Scheduler:
         starts: list[Start] = []
         positions: dict[JobId, int] = {}
         by_entry: dict[EntryId, list[ClaimRow]] = {}
-        closed: dict[tuple[EngineName, NodeId | None], Reason] = {}
+        closed: dict[tuple[EngineName, NodeWish], Reason] = {}
         torrents = {(work.node_id, work.info_hash) for work in works.values() if work.running and work.info_hash}
         for claim in waiting:
             by_entry.setdefault(claim.entry_id, []).append(claim)
@@ -211,7 +220,7 @@ class Scheduler:
 
     def _try(
         self, work: Work, claim: ClaimRow, places: Places, turns: UserTurns,
-        closed: dict[tuple[EngineName, NodeId | None], Reason], torrents: set[tuple[NodeId | None, str]],
+        closed: dict[tuple[EngineName, NodeWish], Reason], torrents: set[tuple[NodeId | None, str]],
     ) -> tuple[Start | None, Reason]:  # fmt: skip
         if turns.limits.queue_paused:
             return None, QUEUE_PAUSED
@@ -220,8 +229,10 @@ class Scheduler:
         unknown = turns.refuses_unknown(claim.user_id) if work.may_surprise else None
         if unknown is not None:
             return None, unknown
-        # a node that was removed is waited for by nobody
-        wish = work.node_id or (claim.node_wish if claim.node_wish in places.rooms else None)
+        wish = claim.wish if work.node_id is None else NodeWish(work.node_id)
+        if wish.node is not None and wish.node not in places.rooms:
+            # a node that was removed is waited for by nobody
+            wish = replace(wish, node=None)
         shut = closed.get((work.engine, wish))
         if shut is not None:
             return None, shut
@@ -239,15 +250,19 @@ class Scheduler:
         return Start(work=work, node_id=node_id, placement=placement), reason
 
     def choose(
-        self, engine: EngineName, remaining: Bytes | None, places: Places, wish: NodeId | None = None
+        self, engine: EngineName, remaining: Bytes | None, places: Places, wish: NodeWish = ANYWHERE
     ) -> tuple[NodeId | None, str, Reason]:
         """The best node and a sentence on why; or None and the reason that is closest to letting it start."""
         rooms, limits = places.rooms, places.limits
         fitting = places.fitting(engine, remaining, wish)
         if not fitting:
             dropped = why_dropped(rooms, engine, remaining, limits, wish)
-            if wish is not None and wish in dropped:
-                return None, "", dropped[wish]
+            if wish.node is not None and wish.node in dropped:
+                return None, "", dropped[wish.node]
+            if wish.labels:
+                dropped = {node_id: why for node_id, why in dropped.items() if wish.allows(rooms[node_id].node)}
+                if not dropped:
+                    return None, "", Reason(code=ReasonCode.NO_NODE, message=f"no node has {wish.words}")
             nowhere = Reason(code=ReasonCode.NO_NODE, message=f"no node has the engine {engine}")
             best = max(dropped.values(), key=lambda reason: _CLOSENESS.get(reason.code, 0), default=nowhere)
             return None, "", best
@@ -269,7 +284,7 @@ def _candidate(room: NodeRoom, limits: Limits) -> Candidate:
 
 def aside(
     rooms: Mapping[NodeId, NodeRoom], fitting: Sequence[NodeRoom], engine: EngineName, remaining: Bytes | None,
-    limits: Limits, wish: NodeId | None,
+    limits: Limits, wish: NodeWish,
 ) -> str:  # fmt: skip
     """Why it is none of the others: of each, or of the first of many."""
     if len(fitting) == len(rooms):
@@ -278,9 +293,9 @@ def aside(
     others = [node_id for node_id in rooms if node_id not in taken]
     if not others:
         return ""
-    if wish is not None:
+    if wish.node is not None:
         return " (it was asked for)"
-    told = why_dropped({node_id: rooms[node_id] for node_id in others[:TOLD]}, engine, remaining, limits)
+    told = why_dropped({node_id: rooms[node_id] for node_id in others[:TOLD]}, engine, remaining, limits, wish)
     more = f"; {len(others) - TOLD} more" if len(others) > TOLD else ""
     return f" (not: {'; '.join(reason.message for reason in told.values())}{more})"
 

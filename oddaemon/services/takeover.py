@@ -75,6 +75,7 @@ class Takeover:
             replica for replica in refused
             if any(
                 room.node.id != replica.node_id
+                and any(claim.wish.allows(room.node) for claim in self.view.by_entry.get(replica.entry_id, ()))
                 and room.refuses(replica.engine, self.view.remaining(replica), limits) is None
                 for room in rooms
             )

@@ -178,6 +178,7 @@ KINDS: Mapping[str, Kind] = {
             "engine_state": _TEXT,
             "node_id": _TEXT,
             "node_wish": _TEXT,
+            "node_labels": Mend(texts_of, dict),
             "cache_hit": _NO,
             "force": _NO,
             "priority": _ZERO,

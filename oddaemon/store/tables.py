@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision. A test holds it against the migrations: reading it here spares every start importing Alembic."""
 
 
@@ -275,6 +275,7 @@ jobs = sa.Table(
     sa.Column("options", _json(), nullable=False),
     sa.Column("selection", sa.Text(), nullable=False),
     sa.Column("source", sa.Text(), nullable=False),
+    sa.Column("node_labels", _json(), server_default="{}", nullable=False),
     sa.UniqueConstraint("number"),
 )
 sa.Index("ix_jobs_user_id", jobs.c.user_id, jobs.c.number)

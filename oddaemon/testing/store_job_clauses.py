@@ -157,7 +157,10 @@ class JobClauses:
                 "paused": {"hold": Hold.USER},
                 "paused till now": {"hold": Hold.USER, "hold_until": NOW},
                 "paused till later": {"hold": Hold.USER, "hold_until": LATER},
-                "claims": {"entry_id": entry.id, "engine": ARIA2, "size": Bytes(5), "node_wish": NodeId("nas")},
+                "claims": {
+                    "entry_id": entry.id, "engine": ARIA2, "size": Bytes(5), "node_wish": NodeId("nas"),
+                    "node_labels": {"disk": "ssd", "gpu": "yes"},
+                },
                 "runs": {
                     "entry_id": entry.id, "engine": ARIA2, "state": JobState.ACTIVE, "priority": 3,
                     "cache_key": f"aria2:hash:{'ab' * 20}",
@@ -180,6 +183,8 @@ class JobClauses:
             assert [job.state for job in tx.jobs.unfinished_of(runs.entry_id)] == [JobState.QUEUED, JobState.ACTIVE]
             assert (claims.job_id, claims.active, claims.size, claims.node_wish) == (made["claims"].id, False, 5, "nas")
             assert (runs.number, runs.active, runs.priority, runs.size) == (made["runs"].number, True, 3, None)
+            assert claims.node_labels == {("disk", "ssd"), ("gpu", "yes")}
+            assert runs.node_labels == frozenset()
             assert (runs.hold, runs.info_hash, claims.info_hash) == (Hold.NONE, "ab" * 20, None)
             assert tx.jobs.count_unfinished(made["new"].user_id) == 9
             assert tx.jobs.count_unfinished(UserId(uuid4())) == 0

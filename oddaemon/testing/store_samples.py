@@ -136,6 +136,7 @@ def a_full_job(tx: Transaction, user: User, entry: CacheEntry) -> Job:
         engine_state="checking",
         node_id=NodeId("nas"),
         node_wish=NodeId("home"),
+        node_labels={"disk": "ssd", "place": ODD_TEXT},
         entry_id=entry.id,
         cache_key=f"aria2:hash:{'ab' * 20}",
         cache_hit=True,

@@ -107,6 +107,7 @@ def job_message(view: JobView) -> common.Job:
         placement=clean(view.placement),
         files_failed=view.files_failed,
         checksum=clean(job.checksum),
+        node_labels={clean(key): clean(value) for key, value in job.node_labels.items()},
     )
 
 

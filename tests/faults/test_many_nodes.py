@@ -351,3 +351,51 @@ async def test_what_an_admin_changed_waits_for_no_rest_between_plans(
         home.limits = replace(home.limits, queue_paused=False)
         home.core.reconciler.wake_at_once()
         await home.node_of(view)
+
+
+async def test_a_label_is_waited_for_kept_over_a_restart_and_chosen_among_those_that_have_it(tmp_path: Path) -> None:
+    async with many(tmp_path) as home:
+        views = [
+            await home.add(URL.format(number), options=SLOW, node_labels={"disk": "ssd"}) for number in range(2)
+        ]
+
+        async def waits() -> bool:
+            shown = [(await home.core.jobs.get(home.admin, str(view.job.number))).job for view in views]
+            return all(
+                job.state is JobState.QUEUED and job.reason is not None
+                and job.reason.message == "no node has the label disk=ssd" for job in shown
+            )  # fmt: skip
+
+        await until(waits, what="a reason")
+        other = await home.add(URL.format(9), options={"size": "10"})
+        await home.until_state(other, DONE)
+        await home.crash()
+        for name in ("b", "c"):
+            home[name].labels = {"disk": "ssd"}
+        home.limits = replace(home.limits, queue_paused=True)
+        await home.start()
+        await home.until_online()
+        home.limits = replace(home.limits, queue_paused=False)
+        home.core.reconciler.wake_at_once()
+        assert {(await home.node_of(view)).id for view in views} == {"b", "c"}
+        # after a takeover it is still kept to
+        dead = await home.node_of(views[0])
+        left = next(home[name] for name in ("b", "c") if name != dead.id)
+        await dead.kill()
+        await home.until_offline(dead.id)
+        await home.end_grace()
+        assert (await home.node_of(views[0])).id == left.id
+
+
+async def test_a_node_and_a_label_that_it_does_not_have_are_waited_for_with_a_reason(tmp_path: Path) -> None:
+    async with many(tmp_path) as home:
+        view = await home.add(URL.format(1), options={"size": "10"}, node="a", node_labels={"gpu": "yes"})
+
+        async def waits() -> bool:
+            job = (await home.core.jobs.get(home.admin, str(view.job.number))).job
+            return job.reason is not None and job.reason.message == "node a does not have the label gpu=yes"
+
+        await until(waits, what="a reason")
+        home["a"].labels = {"gpu": "yes"}
+        await home.until_state(view, DONE)
+        assert home["a"].line.calls["dispatch"] == 1

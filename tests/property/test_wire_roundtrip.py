@@ -73,7 +73,7 @@ JOBS = st.builds(
     selection=TEXT, priority=st.integers(-(2**31), 2**31 - 1), tags=st.lists(TEXT, max_size=3).map(tuple),
     max_rate_down=maybe(WHOLE), max_rate_up=maybe(WHOLE), size=maybe(WHOLE), done=WHOLE, files_total=SMALL,
     files_selected=SMALL, error=maybe(FAILURES), attempts=SMALL, started_at=maybe(TIMES), completed_at=maybe(TIMES),
-    rev=WHOLE,
+    rev=WHOLE, node_labels=st.dictionaries(TEXT, TEXT, max_size=3),
 )  # fmt: skip
 LIVE = st.builds(
     Live, done=FIGURE, rate_down=FIGURE, rate_up=FIGURE, eta=maybe(st.floats()), seeders=maybe(FIGURE),
@@ -268,7 +268,7 @@ SHOWN = {
     "max_rate_down": "max_rate_down", "max_rate_up": "max_rate_up", "size": "size", "done": "done",
     "files_total": "files_total", "files_selected": "files_selected", "files_failed": "files_failed",
     "error": "error", "attempts": "attempts", "started_at": "started_at", "completed_at": "completed_at", "rev": "rev",
-    "checksum": "checksum",
+    "checksum": "checksum", "node_labels": "node_labels",
 }  # fmt: skip
 INNER = {
     "updated_at", "renamed", "engine_wish", "node_wish", "entry_id", "force", "next_try_at",
@@ -310,7 +310,7 @@ def test_every_field_reaches_odctl_and_rest() -> None:
         selection="1-2", options={"a": "b"}, priority=5, tags=("t",), max_rate_down=BytesPerSecond(1),
         max_rate_up=BytesPerSecond(2), size=Bytes(10), done=Bytes(3), files_total=4, files_selected=3, files_failed=1,
         error=Failure(code=FailureCode.ENGINE, message="e"), attempts=2, started_at=at, completed_at=at, rev=6,
-        checksum="sha256=00",
+        checksum="sha256=00", node_labels={"disk": "ssd"},
     )  # fmt: skip
     live = Live(
         done=Bytes(4), rate_down=BytesPerSecond(5), rate_up=BytesPerSecond(6), eta=Seconds(7), seeders=8, peers=9

@@ -37,7 +37,7 @@ SourcesArg = Annotated[
 ]
 EngineOpt = Annotated[str, typer.Option("--engine", "-e", metavar="NAME", help="auto, aria2, ytdlp.")]
 LabelsOpt = Annotated[
-    list[str] | None, typer.Option("--node-label", metavar="K=V", help="On a node that has this label; repeat.")
+    list[str] | None, typer.Option("--node-label", metavar="K=V", help="Only on a node that has this label; repeat.")
 ]
 OptionsOpt = Annotated[
     list[str] | None, typer.Option("--opt", "-O", metavar="K=V", help="An option of the engine; repeat.")

@@ -89,6 +89,7 @@ class Download(Model):
     placement: str | None = Field(description="Why this node, or why none.")
     files_failed: int
     checksum: str | None
+    node_labels: dict[str, str] = Field(description="Only a node that has them all may take it.")
 
 
 class File(Model):

@@ -37,11 +37,11 @@ COLUMNS = (
     _C.reason, _C.name, _C.renamed, _C.engine, _C.engine_wish, _C.engine_state, _C.node_id, _C.node_wish, _C.entry_id,
     _C.cache_key, _C.cache_hit, _C.force, _C.selection, _C.options, _C.checksum, _C.priority, _C.tags,
     _C.max_rate_down, _C.max_rate_up, _C.size, _C.done, _C.files_total, _C.files_selected, _C.files_failed, _C.error,
-    _C.attempts, _C.next_try_at, _C.started_at, _C.completed_at, _C.rev,
+    _C.attempts, _C.next_try_at, _C.started_at, _C.completed_at, _C.rev, _C.node_labels,
 )  # fmt: skip
 CLAIM_COLUMNS = (
     _C.id, _C.number, _C.user_id, _C.entry_id, _C.engine, _C.state, _C.hold, _C.priority, _C.size, _C.node_wish,
-    _C.info_hash,
+    _C.info_hash, _C.node_labels,
 )  # fmt: skip
 HELD_COLUMNS = (_C.id, _C.number, _C.user_id, _C.entry_id, _C.state, _C.selection, _C.size, _C.done)
 
@@ -65,7 +65,7 @@ def job_of(row: RawRow) -> Job:
         reason, name, renamed, engine, engine_wish, engine_state, node_id, node_wish, entry_id,
         cache_key, cache_hit, force, selection, options, checksum, priority, tags,
         max_rate_down, max_rate_up, size, done, files_total, files_selected, files_failed, error,
-        attempts, next_try_at, started_at, completed_at, rev,
+        attempts, next_try_at, started_at, completed_at, rev, node_labels,
     ) = row  # fmt: skip
     return Job(
         id=_job_id(id_),
@@ -108,6 +108,7 @@ def job_of(row: RawRow) -> Job:
         started_at=time_or_none(started_at),
         completed_at=time_or_none(completed_at),
         rev=int_of(rev),
+        node_labels=texts_of(node_labels),
     )
 
 
@@ -155,6 +156,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "completed_at": job.completed_at,
         "rev": job.rev,
         "info_hash": info_hash_in(job.cache_key),
+        "node_labels": storable_json(job.node_labels),
     }
 
 
@@ -166,7 +168,7 @@ def info_hash_in(cache_key: str | None) -> str | None:
 
 def claim_of(row: RawRow) -> ClaimRow:
     """A row of `CLAIM_COLUMNS`."""
-    id_, number, user_id, entry_id, engine, state, hold, priority, size, node_wish, info_hash = row
+    id_, number, user_id, entry_id, engine, state, hold, priority, size, node_wish, info_hash, labels = row
     return ClaimRow(
         job_id=_job_id(id_),
         number=_number(number),
@@ -179,6 +181,7 @@ def claim_of(row: RawRow) -> ClaimRow:
         size=_bytes_or_none(size),
         node_wish=_node_or_none(node_wish),
         info_hash=text_or_none(info_hash),
+        node_labels=frozenset(texts_of(labels).items()),
     )
 
 

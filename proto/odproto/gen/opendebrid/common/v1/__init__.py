@@ -314,6 +314,13 @@ class Job(betterproto2.Message):
     algorithm=hex that the file has to have
     """
 
+    node_labels: "dict[str, str]" = betterproto2.field(
+        42, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_STRING)
+    )
+    """
+    only a node that has them all may take it
+    """
+
 
 default_message_pool.register_message("opendebrid.common.v1", "Job", Job)
 
