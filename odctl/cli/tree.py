@@ -97,6 +97,7 @@ TREE: dict[str, Entry | Group] = {
         {
             "ls": Entry("cache", "ls", "List cached contents."),
             "show": Entry("cache", "show", "One entry and where it lies."),
+            "copy": Entry("cache", "copy", "Have an entry lie on one more node."),
             "rm": Entry("cache", "rm", "Remove entries that no job needs."),
             "pin": Entry("cache", "pin", "Keep entries whatever happens."),
             "unpin": Entry("cache", "unpin", "Stop keeping entries."),

@@ -41,11 +41,19 @@ class Cache:
             found.append({**entry, "replicas": convert.cache_replicas(item)} if key else entry)
         return found, answer.total
 
-    async def pin(self, keys: Sequence[str], *, unpin: bool) -> list[dict[str, Any]]:
+    async def pin(self, keys: Sequence[str], *, unpin: bool, replicas: int | None = None) -> list[dict[str, Any]]:
         answer: wire.ListCacheResponse = await self._ask(
-            self._control, "pin_cache", wire.PinCacheRequest(keys=list(keys), unpin=unpin)
+            self._control, "pin_cache", wire.PinCacheRequest(keys=list(keys), unpin=unpin, replicas=replicas)
         )
         return [convert.cache_entry(item) for item in answer.entries]
+
+    async def copy(self, key: str, node: str) -> dict[str, Any]:
+        """The entry, with its new replica; the bytes come in the background."""
+        answer: wire.CopyCacheResponse = await self._ask(
+            self._admin, "copy_cache", wire.CopyCacheRequest(key=key, node=node)
+        )
+        assert answer.entry is not None
+        return {**convert.cache_entry(answer.entry), "replicas": convert.cache_replicas(answer.entry)}
 
     async def remove(self, keys: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
         request = wire.RemoveCacheRequest(keys=list(keys), dry_run=dry_run)

@@ -380,13 +380,17 @@ def cache_entry(message: wire.CacheEntry) -> dict[str, Any]:
         "created_at": message.created_at,
         "files": message.files,
         "private": message.private,
+        "wished": message.wished or 1,
     }
 
 
 def cache_replicas(message: wire.CacheEntry) -> list[dict[str, Any]]:
     """Every detail of where the bytes are; for one entry alone."""
     return [
-        {"node": item.node, "state": item.state, "id": item.id, "size": item.size, "uri": item.uri or None}
+        {
+            "node": item.node, "state": item.state, "id": item.id, "size": item.size, "uri": item.uri or None,
+            "reason": item.reason or None, "wanted": item.wanted,
+        }
         for item in message.replicas
     ]
 

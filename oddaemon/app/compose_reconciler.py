@@ -16,6 +16,8 @@ from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
 from oddaemon.services.checksums import Checksums
 from oddaemon.services.completing import Completer
+from oddaemon.services.copy_wishes import CopyWishes
+from oddaemon.services.copying import Copier
 from oddaemon.services.deleting import Deleter
 from oddaemon.services.filling import Filler
 from oddaemon.services.following import Follower
@@ -87,9 +89,18 @@ def build_reconciler(
         replicas=replicas, filler=filler, stopper=stopper, checksums=checksums, hits=hits, limits=limits,
         publish=bus.publish, takeover=takeover,
     )  # fmt: skip
+    wishes = CopyWishes(
+        store=store, clock=clock, view=view, replicas=replicas, rooms=watch.rooms, is_gone=watch.is_past_grace,
+        limits=limits,
+    )  # fmt: skip
+    copier = Copier(
+        store=store, clock=clock, board=board, view=view, replicas=replicas, hits=hits, node=node, rooms=watch.rooms,
+        limits=limits, wake=lambda: reconciler.wake(), failed=wishes.failed,
+    )  # fmt: skip
     reconciler = Reconciler(
         store=store, clock=clock, nodes=lambda: list(nodes), board=board, view=view, watch=watch, planner=planner,
         follower=follower, figures=KeptFigures(store=store, clock=clock, board=board, view=view),
+        copier=copier, wishes=wishes,
         deleter=Deleter(
             store=store, clock=clock, view=view, stopper=stopper, wake=lambda: reconciler.wake(), online=board.online
         ),

@@ -183,13 +183,9 @@ class NodeRoom:
             return Reason(code=ReasonCode.STORAGE_MISSING, message=f"node {name}: the download disk is not mounted")
         if self.node.disk_low:
             return disk_full(self.node, limits)
-        above = self.above_reserve(limits)
-        if (above <= 0 and remaining != 0) or (remaining is not None and remaining > above):
-            needs = "" if remaining is None else f", needs {human_bytes(remaining)}"
-            return Reason(
-                code=ReasonCode.WAITING_FOR_SPACE,
-                message=f"node {name}: {human_bytes(max(0, above))} above the reserve{needs}",
-            )
+        lacking = self._lacks_room(remaining, limits)
+        if lacking is not None:
+            return lacking
         of_engine = self.running_by_engine.get(engine, 0)
         if health.max_concurrent and of_engine >= health.max_concurrent:
             return Reason(
@@ -202,6 +198,28 @@ class NodeRoom:
                 code=ReasonCode.NODE_LIMIT, message=f"node limit: {self.running} of {most} running on {name}"
             )
         return None
+
+    def refuses_copy(self, remaining: Bytes, limits: Limits) -> Reason | None:
+        """Why a copy that still needs `remaining` bytes may not be brought here now: it takes room, and no engine."""
+        if not self.node.online:
+            return node_offline(self.node)
+        if not self.node.disk.present:
+            return Reason(
+                code=ReasonCode.STORAGE_MISSING, message=f"node {self.node.name}: the download disk is not mounted"
+            )
+        if self.node.disk_low:
+            return disk_full(self.node, limits)
+        return self._lacks_room(remaining, limits)
+
+    def _lacks_room(self, remaining: Bytes | None, limits: Limits) -> Reason | None:
+        above = self.above_reserve(limits)
+        if (above > 0 or remaining == 0) and (remaining is None or remaining <= above):
+            return None
+        needs = "" if remaining is None else f", needs {human_bytes(remaining)}"
+        return Reason(
+            code=ReasonCode.WAITING_FOR_SPACE,
+            message=f"node {self.node.name}: {human_bytes(max(0, above))} above the reserve{needs}",
+        )
 
     def take(self, engine: EngineName, remaining: Bytes | None) -> None:
         self.running += 1

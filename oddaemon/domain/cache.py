@@ -82,6 +82,12 @@ class EntryFile:
     failed: str | None = None
     """Why this one cannot be had (a playlist's entry); the job completes without it."""
     sha256: str | None = None
+    """Of the bytes that are ready, once a copy was made of them."""
+
+    def made_ready(self, size: Bytes | None) -> EntryFile:
+        """It is there. A digest of bytes that were not is none of it."""
+        same = self.ready and size == self.size
+        return replace(self, size=size, ready=True, sha256=self.sha256 if same else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +111,8 @@ class CacheEntry:
     pinned: bool = False
     kept: bool = False
     """`rm --keep-data`: stays without a claim until clean-up or `cache rm`."""
+    replicas: int = 1
+    """On so many nodes it is wished to lie while it is pinned."""
 
 
 class ReplicaState(StrEnum):
@@ -118,9 +126,11 @@ class ReplicaState(StrEnum):
     REPLACED = "replaced"
     """Its node was away for too long, or refused it: another one is filled in its place. Its bytes stay until that one
     is ready."""
+    COPYING = "copying"
+    """The files of a ready replica are being brought here from its node. No engine knows of it."""
 
 
-_W, _F, _P, _R, _X, _M, _D, _A = (
+_W, _F, _P, _R, _X, _M, _D, _A, _C = (
     ReplicaState.WAITING,
     ReplicaState.FILLING,
     ReplicaState.PAUSED,
@@ -129,21 +139,23 @@ _W, _F, _P, _R, _X, _M, _D, _A = (
     ReplicaState.MISSING,
     ReplicaState.DELETING,
     ReplicaState.REPLACED,
+    ReplicaState.COPYING,
 )
 
 REPLICA_TRANSITIONS: Mapping[ReplicaState, Set[ReplicaState]] = {
     _W: {_F, _P, _R, _X, _D, _A},
     _F: {_W, _P, _R, _X, _D, _A},
     _P: {_W, _F, _R, _X, _D, _A},
-    _R: {_W, _M, _D},
+    _R: {_W, _M, _D, _C},
     _X: {_W, _R, _D},
     _M: {_W, _R, _X, _D, _A},
     _D: set(),
     _A: {_W, _R, _D},
+    _C: {_R, _D},
 }
 
-OUT_OF_USE = frozenset({_D, _A})
-"""Nobody is served from these, and nothing is brought to them."""
+OUT_OF_USE = frozenset({_D, _A, _C})
+"""Nobody is served from these, and no engine brings anything to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

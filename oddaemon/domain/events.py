@@ -127,6 +127,20 @@ class CacheEvicted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CacheCopied(Event):
+    """Content lies on another node too: every file of the copy was compared by size and SHA-256."""
+
+    type: ClassVar[str] = "cache.copied"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheCopyFailed(Event):
+    """A copy to another node was given up; the content is what and where it was."""
+
+    type: ClassVar[str] = "cache.copy_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeOnline(Event):
     """A node takes work: it started, was reached again, or has its download disk back."""
 
@@ -291,8 +305,8 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
     cls.type: cls
     for cls in (
         JobCreated, JobStarted, JobProgress, JobQueued, JobChanged, JobWaiting, JobCompleted, JobFailed,
-        JobCancelled, JobRemoved, CacheHit, CacheEvicted, NodeOnline, NodeOffline, NodeDiskLow,
-        NodeJoined, NodeChanged, NodeRemoved, NodeTokenCreated, NodeTokenRevoked,
+        JobCancelled, JobRemoved, CacheHit, CacheEvicted, CacheCopied, CacheCopyFailed,
+        NodeOnline, NodeOffline, NodeDiskLow, NodeJoined, NodeChanged, NodeRemoved, NodeTokenCreated, NodeTokenRevoked,
         UserCreated, UserChanged, UserDisabled, UserEnabled, UserRemoved, LoggedIn, LoginFailed, LoggedOut, KeyCreated,
         KeyRotated, KeyRevoked, InvitationCreated, InvitationRevoked, AccessRevoked, SecretRotated,
     )

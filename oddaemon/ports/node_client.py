@@ -14,6 +14,9 @@ from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, Nod
 from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
 from oddaemon.ports.storage import StoredFile
 
+MAX_WRITE = 1 << 20
+"""Bytes that one `write` takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatch:
@@ -126,6 +129,11 @@ class NodeClient(Protocol):
     def read(self, replica_id: ReplicaId, path: str, *, offset: int, length: int) -> AsyncGenerator[bytes, None]:
         """The bytes of a file from `offset` on, at most `length` of them, in parts; an end before that is the file's.
         `path` is a disk path. Close it when not all is wanted. Raises NotFound, StorageMissing, StorageFailed."""
+
+    async def write(self, replica_id: ReplicaId, path: str, *, offset: int, data: bytes) -> None:
+        """Puts bytes of a copy into its file, which ends behind them then; the directory is made. At most MAX_WRITE of
+        them. Raises InvalidArgument, also for an offset behind the file's end, StorageMissing, StorageFailed,
+        NoSpace."""
 
     def refuses_torrent(self, engine: EngineName, torrent: TorrentInfo) -> str | None:
         """Why the engine cannot download this torrent; None if it can. From what the node announced."""

@@ -62,6 +62,11 @@ class StorageProvider(Protocol):
         """A read-only descriptor of a regular file. Raises NotFound, also for a path that would leave the
         directory or crosses a symbolic link."""
 
+    def write(self, replica_id: ReplicaId, path: str, offset: int, data: bytes) -> None:
+        """Puts bytes into a file of the replica, which ends behind them then; makes the file and the directories it
+        lies in unless they are there. Raises InvalidArgument for a path that is not safe, for a name that is taken by
+        something else than a file or a directory, and for an offset behind the file's end."""
+
     def stat(self, replica_id: ReplicaId, paths: Iterable[str]) -> Sequence[StoredFile | None]:
         """In the order asked; None for what is not a regular file there."""
 

@@ -268,6 +268,9 @@ class CacheRepository(Protocol):
     def claimless(self) -> Sequence[CacheEntry]:
         """Entries that no job in any state but cancelled claims, least recently used first."""
 
+    def wishing(self) -> Sequence[CacheEntry]:
+        """Pinned entries that are wished to lie on more than one node."""
+
     def overviews(self, query: Query, *, key: str | None = None) -> Page[EntryOverview]:
         """`jobs` and `users` of `query.user_id` only,
         unless it is None."""

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 
 from oddaemon.domain.cache import CacheEntry, Replica, ReplicaState
 from oddaemon.domain.errors import (
+    Conflict,
     DeadlineExceeded,
     InvalidArgument,
     NodeUnavailable,
     NotFound,
+    NotReady,
     OpenDebridError,
 )
 from oddaemon.domain.events import CacheEvicted
@@ -33,6 +35,7 @@ from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Page, Query, Store, Transaction
 from oddaemon.services.cache_plan import Victim, Wish, live_replicas, plan, refusal, victim_of, view_of, views_of
 from oddaemon.services.claims import claimants, discard
+from oddaemon.services.copy_wishes import new_copy
 from oddaemon.services.hits import HitChecker
 from oddaemon.services.views import CacheView, CleanupItem, CleanupResult
 
@@ -42,6 +45,8 @@ MAX_PAGE = 1000
 MAX_KEYS = 1000
 SETTLE_DEADLINE = Seconds(120)
 """For the deletion of everything that one call removes; what takes longer goes on without the caller."""
+MOST_REPLICAS = 100
+_COPIED = frozenset({ReplicaState.READY, ReplicaState.COPYING})
 LOOK_DEADLINE = Seconds(60)
 """For looking at the files of one entry."""
 
@@ -100,11 +105,20 @@ class CacheService:
 
     # pins
 
-    async def pin(self, who: Principal, keys: Sequence[str], *, pinned: bool) -> Sequence[CacheView]:
+    async def pin(
+        self, who: Principal, keys: Sequence[str], *, pinned: bool, replicas: int | None = None
+    ) -> Sequence[CacheView]:
         """Pins the generation that an add of the key joins, or unpins every generation. What loses its pin while no
-        job claims it stays until clean-up. Raises NotFound, and then nothing has changed."""
+        job claims it stays until clean-up. With `replicas` it is to lie on so many nodes for as long as it is pinned;
+        copies are made in the background, and none that is there goes. Raises NotFound, and then nothing has
+        changed."""
         require_admin(who)
         wanted = _checked(keys)
+        if replicas is not None and not (pinned and 1 <= replicas <= MOST_REPLICAS):
+            raise InvalidArgument(
+                f"what is pinned lies on from 1 to {MOST_REPLICAS} nodes", field="replicas",
+                hint="as in odctl cache pin KEY --replicas 2",
+            )  # fmt: skip
 
         def work(tx: Transaction) -> Sequence[CacheView]:
             chosen: list[EntryId] = []
@@ -114,11 +128,43 @@ class CacheService:
                     generations = [next((entry for entry in generations if entry.current), generations[-1])]
                 for entry in generations:
                     kept = entry.kept or (entry.pinned and not pinned and not claimants(tx, entry.id))
-                    tx.cache.update_entry(replace(entry, pinned=pinned, kept=kept))
+                    wish = (replicas or entry.replicas) if pinned else 1
+                    tx.cache.update_entry(replace(entry, pinned=pinned, kept=kept, replicas=wish))
                     chosen.append(entry.id)
             return [view_of(tx, entry_id) for entry_id in chosen]
 
-        return await self.store.write(work)
+        views = await self.store.write(work)
+        self.wake(None)
+        return views
+
+    # copies
+
+    async def copy(self, who: Principal, key: str, node: str) -> CacheView:
+        """Begins a copy of the generation that an add of the key joins, on a node that can be reached; where one is, or
+        is being made, there is nothing to do. The copying goes on in the background, also after a restart. Raises
+        NotFound; NotReady while the content is not complete anywhere; Conflict when it is being downloaded there."""
+        require_admin(who)
+        target = _node_named(node, await self._snapshots())
+        if target is None:
+            raise InvalidArgument("no node is named", field="node", hint="odctl nodes ls lists them")
+
+        def work(tx: Transaction) -> CacheView:
+            generations = _generations(tx, key)
+            entry = next((entry for entry in generations if entry.current), generations[-1])
+            replicas = live_replicas(tx, entry.id)
+            there = [found for found in replicas if found.node_id == target]
+            if not any(found.state in _COPIED for found in there):
+                if there:
+                    raise Conflict(f"it is {there[0].state} on {target}")
+                if not any(found.state is ReplicaState.READY for found in replicas):
+                    raise NotReady("it is not complete yet: there is nothing to copy")
+                size = Bytes(sum(file.size or 0 for file in tx.cache.files(entry.id) if file.ready))
+                tx.cache.insert_replica(new_copy(entry, target, size, self.clock.now(), "an admin wished for a copy"))
+            return view_of(tx, entry.id)
+
+        view = await self.store.write(work)
+        self.wake(None)
+        return view
 
     # removing
 

@@ -79,8 +79,8 @@ class Completer:
         wanted = frozenset[int]().union(*(wanted_by(job, files) for job in wanting(found.jobs)))
         declared = [file for file in files if file.index in wanted and file.failed is None]
         sizes = await node.verify(replica.id, [replace(file, ready=False) for file in declared])
-        files = [replace(file, size=sizes[file.index], ready=True) if sizes.get(file.index) is not None
-                 and file in declared else file for file in files]  # fmt: skip
+        files = [file.made_ready(sizes[file.index]) if sizes.get(file.index) is not None and file in declared else file
+                 for file in files]  # fmt: skip
         matches = await self.checksums.compare(replica, unfinished(found.jobs), files)
         if not declared or _short(declared, sizes) is not None or not all(matches.values()):
             # its bytes stay until the other one is ready
@@ -109,7 +109,7 @@ class Completer:
             await self.stopper.attempt_failed(replica.id, failure, status.done)
             return
         good = {file.index: sizes[file.index] for file in declared}
-        files = [replace(file, size=good[file.index], ready=True) if file.index in good else file for file in files]
+        files = [file.made_ready(good[file.index]) if file.index in good else file for file in files]
         matches = await self.checksums.compare(replica, jobs, files)
         if _deserves_another(found, matches):
             await self._once_more(found)
@@ -220,7 +220,7 @@ def _stand_aside(
     before = {file.index: file.disk_path for file in tx.cache.files(ready.entry_id) if file.ready}
     same = all(before.get(file.index) == file.disk_path for file in files if file.index in good)
     for other in others:
-        if other.state is ReplicaState.READY and same:
+        if other.state in {ReplicaState.READY, ReplicaState.COPYING} and same:
             continue
         going = moved(other, ReplicaState.DELETING, at=at)
         tx.cache.update_replica(going)

@@ -225,6 +225,9 @@ class NodeAgent(NodeClient):
             finally:
                 os.close(descriptor)
 
+    async def write(self, replica_id: ReplicaId, path: str, *, offset: int, data: bytes) -> None:
+        await asyncio.to_thread(self.storage.write, replica_id, path, offset, data)
+
     async def pause(self, engine: EngineName, replica_id: ReplicaId) -> bool:
         found = self._engine(engine)
         if isinstance(found, PausingEngine) and found.capabilities.pause:

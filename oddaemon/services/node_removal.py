@@ -37,11 +37,12 @@ def forget_replicas(
 
 def _forget(tx: Transaction, replica: Replica, why: Reason, at: datetime) -> list[Job]:
     others = ready_elsewhere(tx, replica)
-    if not others and replica.state is not ReplicaState.REPLACED:
+    beside = replica.state in {ReplicaState.REPLACED, ReplicaState.COPYING}
+    if not others and not beside:
         give_up_files(tx, replica)
         _keep_material(tx, replica)
     tx.cache.delete_replica(replica.id)
-    if replica.state is ReplicaState.REPLACED:
+    if beside:
         return []
     back: list[Job] = []
     for job in tx.jobs.of_entry(replica.entry_id):

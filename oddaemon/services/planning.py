@@ -31,7 +31,7 @@ from oddaemon.services.steps import Steps
 from oddaemon.services.stopping import Stopper
 from oddaemon.services.stored import Figures, largest_of_user, never_fits, over_storage, own_limits
 from oddaemon.services.takeover import Takeover
-from oddaemon.services.works import works_of
+from oddaemon.services.works import reserve_copies, works_of
 
 LOOK_SECONDS = Seconds(2)
 """For a disk to answer what it has of ready files: everybody's next steps wait for it."""
@@ -90,7 +90,9 @@ class Planner:
         for replica in self.view.idle():
             self.steps.spawn(group, replica.id, self.stopper.rest(replica.id), "rest")
         works = works_of(self.view, now, self._blocked, self.watch.is_past_grace)
-        schedule = self.scheduler.plan(claims, works, self.watch.rooms(), limits, own=self.view.own, over=over)
+        rooms = self.watch.rooms()
+        reserve_copies(self.view, rooms)
+        schedule = self.scheduler.plan(claims, works, rooms, limits, own=self.view.own, over=over)
         await self._mark(claims, works, schedule)
         self._show(claims, schedule)
         self.cost = Seconds(time.process_time() - began)
@@ -297,5 +299,6 @@ class Planner:
         for replica in self.view.filling():
             if replica.node_id in rooms:
                 rooms[replica.node_id].take(replica.engine, self.view.remaining(replica))
+        reserve_copies(self.view, rooms)
         node_id, why, reason = self.scheduler.choose(engine, size, Places(rooms, self.limits()), NodeWish(wish))
         return node_id, why or reason.message

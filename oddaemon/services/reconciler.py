@@ -18,6 +18,8 @@ from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.board import Board
+from oddaemon.services.copy_wishes import CopyWishes
+from oddaemon.services.copying import Copier
 from oddaemon.services.deleting import Deleter
 from oddaemon.services.following import Follower
 from oddaemon.services.kept_figures import KeptFigures
@@ -59,6 +61,8 @@ class Reconciler:
     planner: Planner
     follower: Follower
     deleter: Deleter
+    copier: Copier
+    wishes: CopyWishes
     figures: KeptFigures
     returning: Returning
     last_tick: Seconds = Seconds(0)
@@ -180,6 +184,8 @@ class Reconciler:
                 self._woken.set()
             self._planned_at = self.clock.monotonic()
         self.deleter.begin(group)
+        await self.wishes.look()
+        self.copier.begin(group)
         await self.figures.keep()
 
     def _poll_every(self) -> Seconds:

@@ -62,7 +62,7 @@ class Tracker:
             candidates = [file for file in files if file.index in finished and not file.ready]
             sizes = await node.verify(replica.id, candidates) if candidates else {}
             ready = {file.index for file in candidates if file.size is not None and sizes.get(file.index) == file.size}
-            files = [replace(file, ready=True) if file.index in ready else file for file in files]
+            files = [file.made_ready(file.size) if file.index in ready else file for file in files]
             # before anything is settled: nobody else's job may complete with a private torrent's files
             split = await split_private(self.replicas, self.clock, found, status)
 

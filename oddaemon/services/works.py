@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+from oddaemon.domain.admission import NodeRoom
 from oddaemon.domain.cache import Replica, ReplicaState, at_work
 from oddaemon.domain.failure import Reason, ReasonCode
 from oddaemon.domain.retry import SET_BACK, waits
-from oddaemon.domain.types import EntryId, NodeId
+from oddaemon.domain.types import EntryId, NodeId, ReplicaId
 from oddaemon.services.at_work import AtWork
 from oddaemon.services.scheduler import Work
 
@@ -49,6 +50,13 @@ def works_of(
             info_hash=claims[0].info_hash,
         )  # fmt: skip
     return works
+
+
+def reserve_copies(view: AtWork, rooms: Mapping[NodeId, NodeRoom], *, but: ReplicaId | None = None) -> None:
+    """What copies still need of their nodes' disks is not there for others."""
+    for replica in view.replicas.values():
+        if replica.state is ReplicaState.COPYING and replica.id != but and replica.node_id in rooms:
+            rooms[replica.node_id].reserved += view.remaining(replica) or 0
 
 
 def _work_of(

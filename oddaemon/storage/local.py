@@ -30,6 +30,7 @@ _SENTINEL_VERSION = 1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO must not wait for its other end
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _BASE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # a component is not there, is not what it has to be, or is a symbolic link (ELOOP, or ENOTDIR with
 # O_DIRECTORY)
@@ -98,6 +99,29 @@ class LocalStorage(StorageProvider):
             os.close(fd)
             raise
         return fd
+
+    def write(self, replica_id: ReplicaId, path: str, offset: int, data: bytes) -> None:
+        parts = SafeRelativePath.parse(path).parts
+        self.allocate(replica_id)
+        with self._opened_base() as base:
+            try:
+                fd = _made_beneath(base, (str(replica_id), *parts))
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    raise InvalidArgument("there is something else of that name", field="path") from error
+                raise
+            try:
+                found = os.fstat(fd)
+                if not stat.S_ISREG(found.st_mode) or offset > found.st_size:
+                    raise InvalidArgument("there is no file that goes on there", field="path")
+                left = memoryview(data)
+                while left:
+                    written = os.pwrite(fd, left, offset)
+                    left, offset = left[written:], offset + written
+                if found.st_size > offset:
+                    os.ftruncate(fd, offset)
+            finally:
+                os.close(fd)
 
     def stat(self, replica_id: ReplicaId, paths: Iterable[str]) -> Sequence[StoredFile | None]:
         with self._opened_replica(replica_id) as root:
@@ -219,6 +243,23 @@ def _open_beneath(root: int, parts: Sequence[str], flags: int) -> int:
                 os.close(parent)
             parent = below
         return os.open(parts[-1], flags, dir_fd=parent)
+    finally:
+        if parent != root:
+            os.close(parent)
+
+
+def _made_beneath(root: int, parts: Sequence[str]) -> int:
+    """As `_open_beneath`, for writing; directories and file are made. Raises OSError."""
+    parent = root
+    try:
+        for part in parts[:-1]:
+            with suppress(FileExistsError):
+                os.mkdir(part, 0o700, dir_fd=parent)
+            below = os.open(part, _DIRECTORY, dir_fd=parent)
+            if parent != root:
+                os.close(parent)
+            parent = below
+        return os.open(parts[-1], _NEW_FILE, 0o600, dir_fd=parent)
     finally:
         if parent != root:
             os.close(parent)

@@ -130,6 +130,7 @@ KINDS: Mapping[str, Kind] = {
             "hits": _ZERO,
             "pinned": Mend(bool_of, lambda: True),
             "kept": Mend(bool_of, lambda: True),
+            "replicas": Mend(int_of, lambda: 1),
             "current": _NO,
             # nobody knows any more whose it is: a user that does not exist owns it, so nobody gets it
             "owner": Mend(uuid_or_none, lambda: sa.text("id")),

@@ -178,6 +178,7 @@ cache_entries = sa.Table(
     sa.Column("pinned", sa.Boolean(), nullable=False),
     sa.Column("kept", sa.Boolean(), nullable=False),
     sa.Column("hits", sa.BigInteger(), nullable=False),
+    sa.Column("replicas", sa.BigInteger(), server_default="1", nullable=False),
     sa.Column("created_at", TZDateTime(), nullable=False),
     sa.Column("complete_at", TZDateTime()),
     sa.Column("last_used_at", TZDateTime()),

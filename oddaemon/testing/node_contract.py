@@ -39,7 +39,7 @@ from oddaemon.domain.source import SourceKind
 from oddaemon.domain.torrent import TorrentFile, TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, ReplicaId, Seconds
 from oddaemon.ports.engine import FillState, FillStatus, failure_of
-from oddaemon.ports.node_client import Dispatch, NodeClient
+from oddaemon.ports.node_client import MAX_WRITE, Dispatch, NodeClient
 from oddaemon.ports.storage import StoredFile
 from oddaemon.testing.engine_progress import eventually
 from oddaemon.testing.engine_samples import EngineHarness, Sample
@@ -404,6 +404,32 @@ class NodeClientContract:
             await anext(harness.node.read(replica_id, path, offset=0, length=10))
         with pytest.raises((NotFound, InvalidArgument)):
             await harness.node.checksum(replica_id, path, "sha256")
+
+    async def test_written_parts_make_a_file(self, harness: NodeHarness) -> None:
+        replica_id = ReplicaId(uuid4())
+        first, second = b"a" * MAX_WRITE, b"b" * 1000
+        await harness.node.write(replica_id, "folder/f", offset=0, data=first)
+        for _ in range(2):  # an answer that was lost
+            await harness.node.write(replica_id, "folder/f", offset=len(first), data=second)
+        file = harness.base / str(replica_id) / "folder" / "f"
+        assert file.read_bytes() == first + second
+        await raises(InvalidArgument, harness.node.write(replica_id, "folder/f", offset=10**8, data=b"x"))
+        await harness.node.write(replica_id, "folder/f", offset=3, data=b"c")
+        assert file.read_bytes() == b"aaac"
+        await harness.node.write(replica_id, "folder/f", offset=0, data=b"")
+        assert file.read_bytes() == b""
+
+    @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "", "a\0b", "link/x", "link"])
+    async def test_nothing_outside_is_written(self, harness: NodeHarness, path: str, tmp_path: Path) -> None:
+        replica_id = await filled(harness, harness.samples.small)
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (harness.base / str(replica_id) / "link").symlink_to(outside)
+        before = {found.name for found in harness.base.iterdir()}
+        with pytest.raises(InvalidArgument):
+            await harness.node.write(replica_id, path, offset=0, data=b"x")
+        assert not list(outside.iterdir())
+        assert {found.name for found in harness.base.iterdir()} == before
 
     async def test_inventory_names_every_directory(self, harness: NodeHarness) -> None:
         assert list(await harness.node.inventory()) == []

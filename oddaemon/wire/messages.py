@@ -271,6 +271,8 @@ def cache_message(view: CacheView) -> control.CacheEntry:
                 state=str(replica.state),
                 id=str(replica.id),
                 size=view.replica_sizes.get(str(replica.id), replica.done),
+                reason=clean(replica.reason.message) if replica.reason is not None else "",
+                wanted=replica.wanted,
             )
             for replica in view.replicas
         ],
@@ -284,6 +286,7 @@ def cache_message(view: CacheView) -> control.CacheEntry:
         created_at=stamp(entry.created_at),
         files=view.files,
         private=entry.owner is not None,
+        wished=entry.replicas,
     )
 
 

@@ -183,8 +183,9 @@ def test_what_only_looks_and_what_changes_something_is_told_apart() -> None:
     changing = {path.rpartition("/")[2] for path in methods() if not path.rpartition("/")[2].startswith(LOOKING)}
     assert changing == {
         "AddJobs", "PauseJobs", "ResumeJobs", "CancelJobs", "RetryJobs", "RemoveJobs", "SetJobs", "SelectFiles",
-        "CreateLinks", "RevokeLinks", "PinCache", "RemoveCache", "CleanupCache", "SetSettings", "UnsetSettings",
-        "Reload", "Shutdown", "Login", "Register", "Logout", "SetOwnPassword", "RevokeEverything", "CreateApiKey",
+        "CreateLinks", "RevokeLinks", "PinCache", "RemoveCache", "CleanupCache", "CopyCache",
+        "SetSettings", "UnsetSettings", "Reload",
+        "Shutdown", "Login", "Register", "Logout", "SetOwnPassword", "RevokeEverything", "CreateApiKey",
         "RotateApiKey", "RevokeApiKey", "AddUser", "SetUserPassword", "SetUserRole", "SetUserActive", "RemoveUser",
         "LinkUser", "SetUserLimits", "InviteUser", "RevokeInvitation", "EndSession", "RotateSecret",
         "SetNode", "RemoveNode", "CreateNodeToken", "RevokeNodeToken",

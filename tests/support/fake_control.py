@@ -298,6 +298,12 @@ class FakeAdmin(pb.AdminServiceBase):
         ]
         return pb.CleanupResponse(items=items, freed_bytes=10, applied=not message.dry_run)
 
+    async def copy_cache(self, message: pb.CopyCacheRequest) -> pb.CopyCacheResponse:
+        self.control.note("copy_cache", message)
+        copied = entry(key=message.key)
+        copied.replicas.append(pb.CacheEntryReplica(node=message.node, state="copying", wanted=1000))
+        return pb.CopyCacheResponse(entry=copied)
+
     async def cleanup_cache(self, message: pb.CleanupCacheRequest) -> pb.CleanupResponse:
         self.control.note("cleanup_cache", message)
         item = pb.CleanupItem(entry=entry(), freed_bytes=10)

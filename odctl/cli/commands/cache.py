@@ -27,7 +27,7 @@ COLUMNS = (
     Column(title="HITS", show=lambda e: e["hits"], right=True),
     Column(title="USED", show=lambda e: moment(e["last_used_at"])),
     Column(title="JOBS", show=lambda e: ",".join(map(str, e["jobs"])) or "-"),
-    Column(title="PIN", show=lambda e: "pinned" if e["pinned"] else ""),
+    Column(title="PIN", show=lambda e: _pinned(e)),
     Column(title="WHERE", show=lambda e: ",".join(f"{r['node']}:{r['state']}" for r in e["replicas"]), wide=True),
     Column(title="NAME", show=lambda e: e["name"], flexible=True),
 )
@@ -35,7 +35,7 @@ WIDE = (replace(COLUMNS[0], flexible=False), *COLUMNS[1:])
 """With keys whole."""
 FIELDS = (
     "key", "jobs", "name", "engine", "replicas", "size", "hits", "last_used_at", "pinned", "users", "generation",
-    "current", "created_at", "files", "private",
+    "current", "created_at", "files", "private", "wished",
 )  # fmt: skip
 PLAN_FIELDS = ("plan", "freed_bytes", "applied")
 KEY_HELP = "The first part of a key that no other has, or the number of a job: its entry."
@@ -127,19 +127,33 @@ def _facts(entry: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "size", size(entry["size"]) + (f" in {entry['files']} files" if entry["files"] > 1 else "")
     for replica in entry["replicas"]:
         place = f"  {replica['uri']}" if replica["uri"] else ""
-        yield "where", f"{replica['node']}  {replica['state']}  {size(replica['size'])}{place}"
+        held = size(replica["size"])
+        if replica["state"] == "copying":
+            held = f"{held} of {size(replica['wanted'])}" + (f"  {replica['reason']}" if replica["reason"] else "")
+        yield "where", f"{replica['node']}  {replica['state']}  {held}{place}"
     yield "jobs", ", ".join(map(str, entry["jobs"])) or "none"
     yield "users", ", ".join(entry["users"])
     yield "used", f"{moment(entry['last_used_at'])}, {entry['hits']} hits"
     yield "made", moment(entry["created_at"])
-    yield "pinned", "yes" if entry["pinned"] else ""
+    yield "pinned", ("yes" if entry["wished"] == 1 else f"to {entry['wished']} nodes") if entry["pinned"] else ""
     yield "private", "yes: no other user gets it" if entry["private"] else ""
     yield "version", "" if entry["current"] else f"generation {entry['generation']}, superseded"
 
 
-def pin(ctx: typer.Context, keys: KeysArg) -> None:
+def _pinned(entry: Mapping[str, Any]) -> str:
+    return ("pinned" if entry["wished"] == 1 else f"pinned×{entry['wished']}") if entry["pinned"] else ""
+
+
+def pin(
+    ctx: typer.Context,
+    keys: KeysArg,
+    replicas: Annotated[
+        int | None,
+        typer.Option("--replicas", metavar="N", min=1, help="Have each lie on so many nodes while it is pinned."),
+    ] = None,
+) -> None:
     """Keep entries: neither clean-up nor the last removal takes them. With --json the entries, a list."""
-    _pin(invocation(ctx), keys, unpin=False)
+    _pin(invocation(ctx), keys, unpin=False, replicas=replicas)
 
 
 def unpin(ctx: typer.Context, keys: KeysArg) -> None:
@@ -147,12 +161,34 @@ def unpin(ctx: typer.Context, keys: KeysArg) -> None:
     _pin(invocation(ctx), keys, unpin=True)
 
 
-def _pin(run: Invocation, keys: Sequence[str], *, unpin: bool) -> None:
+def copy(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(metavar="KEY", help=KEY_HELP)],
+    to: Annotated[str, typer.Option("--to", metavar="NODE", help="The node that gets a copy.")],
+) -> None:
+    """Have an entry lie on one more node. Goes on in the background: `odctl cache show KEY` tells how far it is."""
+    run = invocation(ctx)
+    check_fields(run.output.fields, FIELDS)
+
+    async def work(client: DaemonClient) -> dict[str, Any]:
+        return await client.cache.copy(await _meant(client, key), to)
+
+    entry = run.call(work)
+    if run.output.structured:
+        run.output.value(entry)
+    elif run.output.quiet:
+        run.output.line(clean(entry["key"]))
+    else:
+        for replica in entry["replicas"]:
+            run.output.line(f"{clean(replica['node'])}  {replica['state']}  {clean(entry['key'])}")
+
+
+def _pin(run: Invocation, keys: Sequence[str], *, unpin: bool, replicas: int | None = None) -> None:
     check_fields(run.output.fields, FIELDS)
 
     async def work(client: DaemonClient) -> list[dict[str, Any]]:
         meant = [await _meant(client, key) for key in keys]
-        return await client.cache.pin(meant, unpin=unpin)
+        return await client.cache.pin(meant, unpin=unpin, replicas=replicas)
 
     found = run.call(work)
     if run.output.structured or run.output.quiet:

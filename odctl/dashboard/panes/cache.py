@@ -191,13 +191,17 @@ def _nodes(entry: Entry) -> str:
 def _facts(entry: Entry, replicas: Sequence[Mapping[str, Any]]) -> Iterator[Fact]:
     yield "name", entry["name"], "bold"
     yield "size", words.size(entry["size"]) + (f" in {entry['files']} files" if entry["files"] > 1 else ""), ""
-    yield "pinned", "yes: clean-up leaves it" if entry["pinned"] else "", ""
+    wished = "" if entry["wished"] == 1 else f", and is to lie on {entry['wished']} nodes"
+    yield "pinned", f"yes: clean-up leaves it{wished}" if entry["pinned"] else "", ""
     jobs = ", ".join(map(str, entry["jobs"]))
     yield "jobs", jobs or "none: it may go" + (" when it is unpinned" if entry["pinned"] else ""), ""
     yield "users", ", ".join(entry["users"]), ""
     for replica in replicas:
         size = f"  {words.size(replica['size'])}" if "size" in replica else ""
+        if replica["state"] == "copying" and replica.get("wanted"):
+            size += f" of {words.size(replica['wanted'])}"
         yield "on", f"{replica['node']}  {replica['state']}{size}", ""
+        yield "", replica.get("reason"), "dim"
         yield "", replica.get("uri"), "dim"
     yield "used", f"{words.moment(entry['last_used_at'])}, {entry['hits']} hits", ""
     yield "made", words.moment(entry["created_at"]), ""

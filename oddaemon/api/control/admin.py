@@ -33,6 +33,10 @@ class AdminService(UserCalls):
         )
         return _cleanup(result)
 
+    async def copy_cache(self, message: pb.CopyCacheRequest) -> pb.CopyCacheResponse:
+        view = await self._parts.cache.copy(caller(), message.key, message.node)
+        return pb.CopyCacheResponse(entry=wire.cache_message(view))
+
     async def list_settings(self, message: pb.ListSettingsRequest) -> pb.ListSettingsResponse:
         return _settings(await self._parts.settings.list(caller(), message.keys))
 

@@ -55,7 +55,8 @@ RULES: Mapping[str, Rule] = {
     ),
     **dict.fromkeys(
         (
-            "PinCache", "RemoveCache", "CleanupCache", "ListSettings", "SetSettings", "UnsetSettings", "Reload",
+            "PinCache", "RemoveCache", "CleanupCache", "CopyCache", "ListSettings", "SetSettings",
+            "UnsetSettings", "Reload",
             "Shutdown", "Diagnose", "ListUsers", "AddUser", "SetUserPassword", "SetUserRole", "SetUserActive",
             "RemoveUser", "LinkUser", "SetUserLimits", "InviteUser", "ListInvitations", "RevokeInvitation",
             "RotateSecret", "SetNode", "RemoveNode", "CreateNodeToken", "ListNodeTokens", "RevokeNodeToken",

@@ -238,7 +238,9 @@ class ControlService(pb.ControlServiceBase):
         return pb.ListCacheResponse(entries=[wire.cache_message(view) for view in page.rows], total=page.total)
 
     async def pin_cache(self, message: pb.PinCacheRequest) -> pb.ListCacheResponse:
-        views = await self._parts.cache.pin(caller(), message.keys, pinned=not message.unpin)
+        views = await self._parts.cache.pin(
+            caller(), message.keys, pinned=not message.unpin, replicas=message.replicas
+        )
         return pb.ListCacheResponse(entries=[wire.cache_message(view) for view in views], total=len(views))
 
 

@@ -10,9 +10,10 @@ from pydantic import Field, JsonValue
 from oddaemon.api.rest.jobs import problem, tagged
 from oddaemon.api.rest.models import Model, Nothing, PageQuery, Problem
 from oddaemon.api.rest.routes import Answer, Call, Page, Routes
-from oddaemon.domain.errors import NotFound, Pinned, Unsupported
+from oddaemon.domain.errors import Conflict, NotFound, Pinned, Unsupported
 from oddaemon.domain.types import Bytes, Seconds
 from oddaemon.domain.user import Role
+from oddaemon.services.cache import MOST_REPLICAS
 from oddaemon.services.views import CacheView, CleanupResult, SettingView
 from oddaemon.wire.messages import cache_message
 
@@ -47,6 +48,8 @@ class Replica(Model):
     node: str
     state: str
     size: int = Field(description="Bytes on its disk.")
+    wanted: int | None = Field(description="Bytes that it is to have, when that is known.")
+    reason: str = Field(description="Why a copy does not go on.")
 
 
 class CacheEntry(Model):
@@ -57,6 +60,7 @@ class CacheEntry(Model):
     files: int
     hits: int
     pinned: bool
+    wished: int = Field(description="On how many nodes it is to lie while it is pinned.")
     private: bool = Field(description="Fetched with somebody's credentials: nobody else gets it.")
     generation: int
     current: bool = Field(description="The one that an add of the key joins.")
@@ -76,6 +80,14 @@ class CacheQuery(PageQuery):
 class PinRequest(Model):
     keys: list[str] = Field(min_length=1, max_length=MAX_KEYS)
     pinned: bool = True
+    replicas: int | None = Field(
+        default=None, ge=1, le=MOST_REPLICAS, description="To lie on so many nodes while it is pinned; null: as before."
+    )
+
+
+class CopyRequest(Model):
+    key: str = Field(min_length=1, max_length=2000)
+    node: str = Field(min_length=1, max_length=64, description="The name or id of the node that gets a copy.")
 
 
 class RemoveRequest(Model):
@@ -128,11 +140,15 @@ def _entry(view: CacheView) -> CacheEntry:
     message = cache_message(view)
     return CacheEntry(
         key=message.key, name=message.name, engine=message.engine, size=message.size, files=message.files,
-        hits=message.hits, pinned=message.pinned, private=message.private, generation=message.generation,
-        current=message.current, created_at=message.created_at, last_used_at=message.last_used_at, jobs=message.jobs,
+        hits=message.hits, pinned=message.pinned, wished=message.wished, private=message.private,
+        generation=message.generation, current=message.current,
+        created_at=message.created_at, last_used_at=message.last_used_at, jobs=message.jobs,
         users=message.users,
         replicas=[
-            Replica(id=UUID(found.id), node=found.node, state=found.state, size=found.size)
+            Replica(
+                id=UUID(found.id), node=found.node, state=found.state, size=found.size, wanted=found.wanted,
+                reason=found.reason,
+            )
             for found in message.replicas
         ],
     )  # fmt: skip
@@ -206,8 +222,16 @@ async def list_cache(call: Call[Nothing, CacheQuery, Nothing]) -> Page[CacheEntr
 @route("POST", "/cache/pin", needs=Role.ADMIN, summary="Pin content, or unpin it", errors=[NotFound])
 async def pin_cache(call: Call[Nothing, Nothing, PinRequest]) -> list[CacheEntry]:
     """Clean-up leaves what is pinned alone."""
-    views = await call.parts.cache.pin(call.who, call.body.keys, pinned=call.body.pinned)
+    body = call.body
+    views = await call.parts.cache.pin(call.who, body.keys, pinned=body.pinned, replicas=body.replicas)
     return [_entry(view) for view in views]
+
+
+@route("POST", "/cache/copy", needs=Role.ADMIN, summary="Copy content to one more node",
+       errors=[NotFound, Conflict])
+async def copy_cache(call: Call[Nothing, Nothing, CopyRequest]) -> CacheEntry:
+    """Goes on in the background: the entry's replicas tell how far it is."""
+    return _entry(await call.parts.cache.copy(call.who, call.body.key, call.body.node))
 
 
 @route("POST", "/cache/remove", needs=Role.ADMIN, summary="Remove content", errors=[NotFound])

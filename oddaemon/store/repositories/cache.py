@@ -41,7 +41,7 @@ from oddaemon.store.tables import cache_entries, entry_files, jobs, replicas
 _E, _F, _R = cache_entries.c, entry_files.c, replicas.c
 ENTRY_COLUMNS = (
     _E.id, _E.key, _E.generation, _E.engine, _E.created_at, _E.current, _E.owner, _E.name, _E.total_size,
-    _E.files_known, _E.complete_at, _E.last_used_at, _E.hits, _E.pinned, _E.kept,
+    _E.files_known, _E.complete_at, _E.last_used_at, _E.hits, _E.pinned, _E.kept, _E.replicas,
 )  # fmt: skip
 FILE_COLUMNS = (
     _F.entry_id, _F.index, _F.path, _F.disk_path, _F.size, _F.content_type, _F.ready, _F.failed, _F.sha256
@@ -68,6 +68,7 @@ _GENERATIONS = _ENTRY.where(_E.key == sa.bindparam("wanted_key")).order_by(_E.ge
 _CLAIMLESS = _ENTRY.where(sa.not_(cache_query.claimed())).order_by(
     sa.func.coalesce(_E.last_used_at, _E.complete_at, _E.created_at), _E.id
 )
+_WISHING = _ENTRY.where(_E.pinned.is_(sa.true()), _E.replicas > 1).order_by(_E.created_at, _E.id)
 _INSERT_ENTRY = {dialect: insert_new(cache_entries, dialect) for dialect in ("sqlite", "postgresql")}
 _UPDATE_ENTRY = _update_of(cache_entries)
 _DELETE_ENTRY = sa.delete(cache_entries).where(_E.id == sa.bindparam("row_id"))
@@ -116,7 +117,7 @@ def entry_of(row: RawRow) -> CacheEntry:
     """A row of `ENTRY_COLUMNS`."""
     (
         id_, key, generation, engine, created_at, current, owner, name, total_size,
-        files_known, complete_at, last_used_at, hits, pinned, kept,
+        files_known, complete_at, last_used_at, hits, pinned, kept, replicas,
     ) = row  # fmt: skip
     return CacheEntry(
         id=_entry_id(id_),
@@ -134,6 +135,7 @@ def entry_of(row: RawRow) -> CacheEntry:
         hits=int_of(hits),
         pinned=bool_of(pinned),
         kept=bool_of(kept),
+        replicas=int_of(replicas),
     )
 
 
@@ -154,6 +156,7 @@ def entry_row(entry: CacheEntry) -> dict[str, Any]:
         "hits": entry.hits,
         "pinned": entry.pinned,
         "kept": entry.kept,
+        "replicas": entry.replicas,
     }
 
 
@@ -355,6 +358,9 @@ class SqlCache:
 
     def claimless(self) -> Sequence[CacheEntry]:
         return self._entries(_CLAIMLESS, {})
+
+    def wishing(self) -> Sequence[CacheEntry]:
+        return self._entries(_WISHING, {})
 
     def overviews(self, query: Query, *, key: str | None = None) -> Page[EntryOverview]:
         total, ids = cache_query.matching(self._scope, query, key)

@@ -277,6 +277,13 @@ class GrpcNodeClient(NodeClient):
                 left -= len(part.data)
                 yield part.data
 
+    async def write(self, replica_id: ReplicaId, path: str, *, offset: int, data: bytes) -> None:
+        stub = self.line.stub()
+        request = pb.WriteFileRequest(
+            replica_id=replica_id.bytes, path=v.path_bytes(path), offset=offset, data=data
+        )  # fmt: skip
+        await self._ask(lambda **kw: stub.write_file(request, **kw), PART)
+
     def refuses_torrent(self, engine: EngineName, torrent: TorrentInfo) -> str | None:
         return judged_torrent(self.line, engine, torrent, self.judges)
 

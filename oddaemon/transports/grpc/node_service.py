@@ -11,7 +11,7 @@ from typing import TypeVar
 from odproto.gen.opendebrid.node import v1 as pb
 
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
-from oddaemon.ports.node_client import NodeClient
+from oddaemon.ports.node_client import MAX_WRITE, NodeClient
 from oddaemon.ports.node_transport import Identity
 from oddaemon.transports.grpc.handshake import (
     NOT_THE_CONTROLLER,
@@ -171,6 +171,13 @@ class NodeService(pb.NodeServiceBase):
         async with contextlib.aclosing(parts) as reading:
             async for part in reading:
                 yield pb.ReadFileResponse(data=part)
+
+    async def write_file(self, message: pb.WriteFileRequest) -> pb.WriteFileResponse:
+        await self.node.write(
+            v.replica_id(message.replica_id), v.safe_path(message.path), offset=v.size(message.offset, "offset"),
+            data=v.at_most(message.data, MAX_WRITE, "data"),
+        )  # fmt: skip
+        return pb.WriteFileResponse()
 
 
 async def _parts(rows: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:

@@ -28,6 +28,8 @@ __all__ = (
     "CleanupResponse",
     "ControlServiceBase",
     "ControlServiceStub",
+    "CopyCacheRequest",
+    "CopyCacheResponse",
     "CreateApiKeyRequest",
     "CreateLinksRequest",
     "CreateLinksResponse",
@@ -390,6 +392,11 @@ class CacheEntry(betterproto2.Message):
 
     private: "bool" = betterproto2.field(15, betterproto2.TYPE_BOOL)
 
+    wished: "int" = betterproto2.field(16, betterproto2.TYPE_UINT32)
+    """
+    on how many nodes it is to lie while it is pinned
+    """
+
 
 default_message_pool.register_message("opendebrid.control.v1", "CacheEntry", CacheEntry)
 
@@ -407,6 +414,16 @@ class CacheEntryReplica(betterproto2.Message):
     uri: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
     """
     admins only
+    """
+
+    reason: "str" = betterproto2.field(6, betterproto2.TYPE_STRING)
+    """
+    why a copy does not go on
+    """
+
+    wanted: "int | None" = betterproto2.field(7, betterproto2.TYPE_UINT64, optional=True)
+    """
+    bytes that it is to have
     """
 
 
@@ -512,6 +529,24 @@ class CleanupResponse(betterproto2.Message):
 
 
 default_message_pool.register_message("opendebrid.control.v1", "CleanupResponse", CleanupResponse)
+
+
+@dataclass(eq=False, repr=False)
+class CopyCacheRequest(betterproto2.Message):
+    key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    node: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "CopyCacheRequest", CopyCacheRequest)
+
+
+@dataclass(eq=False, repr=False)
+class CopyCacheResponse(betterproto2.Message):
+    entry: "CacheEntry | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
+
+
+default_message_pool.register_message("opendebrid.control.v1", "CopyCacheResponse", CopyCacheResponse)
 
 
 @dataclass(eq=False, repr=False)
@@ -1522,6 +1557,11 @@ class PinCacheRequest(betterproto2.Message):
     keys: "list[str]" = betterproto2.field(1, betterproto2.TYPE_STRING, repeated=True)
 
     unpin: "bool" = betterproto2.field(2, betterproto2.TYPE_BOOL)
+
+    replicas: "int | None" = betterproto2.field(3, betterproto2.TYPE_UINT32, optional=True)
+    """
+    unset: as before
+    """
 
 
 default_message_pool.register_message("opendebrid.control.v1", "PinCacheRequest", PinCacheRequest)
@@ -2661,6 +2701,24 @@ class AdminServiceStub(betterproto2_grpclib.ServiceStub):
             "/opendebrid.control.v1.AdminService/CleanupCache",
             message,
             CleanupResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def copy_cache(
+        self,
+        message: "CopyCacheRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "CopyCacheResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.control.v1.AdminService/CopyCache",
+            message,
+            CopyCacheResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -3826,6 +3884,10 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def copy_cache(self, message: "CopyCacheRequest") -> "CopyCacheResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def list_settings(self, message: "ListSettingsRequest") -> "ListSettingsResponse":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -3932,6 +3994,12 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.cleanup_cache(request)
+        await stream.send_message(response)
+
+    async def __rpc_copy_cache(self, stream: "grpclib.server.Stream[CopyCacheRequest, CopyCacheResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.copy_cache(request)
         await stream.send_message(response)
 
     async def __rpc_list_settings(
@@ -4111,6 +4179,12 @@ class AdminServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 CleanupCacheRequest,
                 CleanupResponse,
+            ),
+            "/opendebrid.control.v1.AdminService/CopyCache": grpclib.const.Handler(
+                self.__rpc_copy_cache,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                CopyCacheRequest,
+                CopyCacheResponse,
             ),
             "/opendebrid.control.v1.AdminService/ListSettings": grpclib.const.Handler(
                 self.__rpc_list_settings,

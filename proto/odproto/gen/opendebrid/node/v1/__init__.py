@@ -74,6 +74,8 @@ __all__ = (
     "VerifyRequest",
     "VerifyResponse",
     "Version",
+    "WriteFileRequest",
+    "WriteFileResponse",
 )
 
 from collections.abc import AsyncIterator
@@ -1095,6 +1097,38 @@ class Version(betterproto2.Message):
 default_message_pool.register_message("opendebrid.node.v1", "Version", Version)
 
 
+@dataclass(eq=False, repr=False)
+class WriteFileRequest(betterproto2.Message):
+    """
+    A part of a copy. The file ends behind these bytes then; it and its directories are made.
+    """
+
+    replica_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    path: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
+
+    offset: "int" = betterproto2.field(3, betterproto2.TYPE_UINT64)
+    """
+    at most the file's size
+    """
+
+    data: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    at most 1 MiB
+    """
+
+
+default_message_pool.register_message("opendebrid.node.v1", "WriteFileRequest", WriteFileRequest)
+
+
+@dataclass(eq=False, repr=False)
+class WriteFileResponse(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("opendebrid.node.v1", "WriteFileResponse", WriteFileResponse)
+
+
 class NodeServiceStub(betterproto2_grpclib.ServiceStub):
     async def hello(
         self,
@@ -1545,6 +1579,24 @@ class NodeServiceStub(betterproto2_grpclib.ServiceStub):
         ):
             yield response
 
+    async def write_file(
+        self,
+        message: "WriteFileRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "WriteFileResponse":
+
+        return await self._unary_unary(
+            "/opendebrid.node.v1.NodeService/WriteFile",
+            message,
+            WriteFileResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 from ...common import v1 as __common__v1__
 
@@ -1653,6 +1705,10 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield ReadFileResponse()
+
+    async def write_file(self, message: "WriteFileRequest") -> "WriteFileResponse":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def __rpc_hello(self, stream: "grpclib.server.Stream[HelloRequest, HelloResponse]") -> None:
         request = await stream.recv_message()
@@ -1816,6 +1872,12 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
             request,
         )
 
+    async def __rpc_write_file(self, stream: "grpclib.server.Stream[WriteFileRequest, WriteFileResponse]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.write_file(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/opendebrid.node.v1.NodeService/Hello": grpclib.const.Handler(
@@ -1961,5 +2023,11 @@ class NodeServiceBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 ReadFileRequest,
                 ReadFileResponse,
+            ),
+            "/opendebrid.node.v1.NodeService/WriteFile": grpclib.const.Handler(
+                self.__rpc_write_file,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                WriteFileRequest,
+                WriteFileResponse,
             ),
         }
