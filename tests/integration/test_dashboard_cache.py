@@ -69,6 +69,7 @@ def entry(number: int, **changes: Any) -> dict[str, Any]:
         "key": f"aria2:hash:{number:040x}", "jobs": [], "name": f"film {number}", "engine": "aria2",
         "replicas": [{"node": "nas", "state": "ready"}], "size": 1 << 20, "hits": 0, "last_used_at": NOW,
         "pinned": False, "users": [], "generation": 1, "current": True, "created_at": NOW, "files": 1, "private": False,
+        "wished": 1,
     }  # fmt: skip
     return known | changes
 

@@ -185,6 +185,21 @@ async def test_a_yes_to_a_cleanup_is_for_the_entries_that_were_shown(odctl: Shel
     assert (wrong.code, "KEY#GENERATION" in wrong.err) == (2, True)
 
 
+async def test_copies_are_asked_for(odctl: Shell, control: FakeControl) -> None:
+    answer = await odctl("cache", "copy", "k", "--to", "attic")
+    assert (answer.code, answer.out) == (0, "attic  copying  k\n")
+    asked = control.asked("copy_cache")
+    assert (asked.key, asked.node) == ("k", "attic")
+    shown = (await odctl("cache", "copy", "k", "--to", "attic", "--json")).json
+    assert [(found["state"], found["wanted"]) for found in shown["replicas"]] == [("copying", 1000)]
+    assert (await odctl("cache", "copy", "k")).code == 2
+    assert (await odctl("cache", "pin", "k")).code == 0
+    assert control.asked("pin_cache").replicas is None
+    assert (await odctl("cache", "pin", "k", "--replicas", "2")).code == 0
+    assert [message.replicas for name, message in control.calls if name == "pin_cache"] == [None, 2]
+    assert (await odctl("cache", "pin", "k", "--replicas", "0")).code == 2
+
+
 async def test_a_cache_entry_is_told_in_words(odctl: Shell, control: FakeControl) -> None:
     told = (await odctl("cache", "show", "k")).out
     assert "size       10 B\n" in told
