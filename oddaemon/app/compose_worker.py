@@ -1,4 +1,4 @@
-"""Builds a worker: the node, its file server, its half of the transport, and a read-only status for `odctl status`. No
+"""Builds a worker: the node, its file server, its half of the transport, and a status for `odctl status`. No
 store, no REST."""
 
 from __future__ import annotations
@@ -171,13 +171,14 @@ async def compose_worker(start: Start, stack: AsyncExitStack) -> Worker:
         agent=node.agent, clock=clock, version=__version__, started_at=clock.now(), online=lambda: link.online,
         problem=lambda: link.problem,
     )  # fmt: skip
+    reload = Reload(loaded, start.logs)
     parts = WorkerParts(
         status=status, clock=clock, version=__version__, node_id=lambda: joining.node_id, epoch=uuid4().hex,
-        download_dir=str(paths.download_dir),
+        download_dir=str(paths.download_dir), reload=reload, shutdown=start.stop,
     )  # fmt: skip
     server = worker_server(parts, str(joining.address))
     await server.serve(start.listening.socket)
-    return Worker(server=server, node=node, link=link, files_url=files.url, reload=Reload(loaded, start.logs))
+    return Worker(server=server, node=node, link=link, files_url=files.url, reload=reload)
 
 
 def _check_data_dir(paths: Paths) -> None:

@@ -144,7 +144,7 @@ async def test_odctl_sees_how_a_worker_is_and_nothing_else(worker: Daemon, there
     assert (node["id"], node["role"], node["state"]) == (WORKER, "worker", "online")
     assert [(engine["name"], engine["ok"]) for engine in node["engines"]] == [("aria2", True)]
     assert "attic" in (await worker.odctl("status")).ok().out
-    for command in (["ls"], ["add", "http://127.0.0.1:1/x"], ["settings", "ls"], ["users", "ls"], ["daemon", "stop"]):
+    for command in (["ls"], ["add", "http://127.0.0.1:1/x"], ["settings", "ls"], ["users", "ls"]):
         refused = await worker.odctl(*command)
         assert refused.code != 0, command
         assert "this daemon is a worker" in refused.err, refused.err
@@ -164,6 +164,8 @@ async def test_odctl_sees_how_a_worker_is_and_nothing_else(worker: Daemon, there
     await until(removed, what="odctl shows it")
     assert (await worker.odctl("status", "--json")).json["nodes"][0]["state"] == "offline"
     assert (worker.folder / "data" / "node.json").exists()
+    assert "changed: nothing" in (await worker.odctl("daemon", "reload")).ok().out
+    (await worker.odctl("daemon", "stop")).ok()
     assert await worker.stop() == 0
     # another token is the wish to join once more, under the same name
     before = (worker.folder / "data" / "node.json").read_bytes()

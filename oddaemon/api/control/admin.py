@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
@@ -47,19 +47,7 @@ class AdminService(UserCalls):
         return _settings(await self._parts.settings.unset(caller(), message.keys, dry_run=message.dry_run))
 
     async def reload(self, message: pb.ReloadRequest) -> pb.ReloadResponse:
-        try:
-            changed, needs_restart = self._parts.reload()
-        except Exception as error:
-            mistakes = [str(mistake) for mistake in getattr(error, "mistakes", ())]
-            if not mistakes:
-                raise
-            more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-            raise InvalidArgument(
-                f"the settings cannot be used, the old ones stay: {mistakes[0]}{more}",
-                hint="oddaemon config check names every mistake",
-                mistakes=mistakes,
-            ) from error
-        return pb.ReloadResponse(changed=changed, needs_restart=needs_restart)
+        return reloaded(self._parts.reload)
 
     async def shutdown(self, message: pb.ShutdownRequest) -> pb.ShutdownResponse:
         """Answers, then ends as on SIGTERM."""
@@ -74,6 +62,23 @@ class AdminService(UserCalls):
                 for one in found
             ]
         )
+
+
+def reloaded(reload: Callable[[], tuple[Collection[str], Collection[str]]]) -> pb.ReloadResponse:
+    """Raises InvalidArgument for settings that cannot be used."""
+    try:
+        changed, needs_restart = reload()
+    except Exception as error:
+        mistakes = [str(mistake) for mistake in getattr(error, "mistakes", ())]
+        if not mistakes:
+            raise
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        raise InvalidArgument(
+            f"the settings cannot be used, the old ones stay: {mistakes[0]}{more}",
+            hint="oddaemon config check names every mistake",
+            mistakes=mistakes,
+        ) from error
+    return pb.ReloadResponse(changed=list(changed), needs_restart=list(needs_restart))
 
 
 def _cleanup(result: CleanupResult) -> pb.CleanupResponse:

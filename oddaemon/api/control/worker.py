@@ -1,9 +1,10 @@
-"""What a worker answers on its control socket: how it is. Everything else is its controller's."""
+"""What a worker answers on its control socket: how it is, and it is ended and reloaded there. Everything else is its
+controller's."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from odproto import API_MAJOR, API_MINOR
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.auth import Accounts
+from oddaemon.api.control.admin import reloaded
 from oddaemon.api.control.calls import Gate, caller
 from oddaemon.api.control.server import ControlServer
 from oddaemon.domain.errors import Unauthenticated, Unsupported
@@ -23,13 +25,13 @@ from oddaemon.ports.clock import Clock
 from oddaemon.services.views import StatusView
 from oddaemon.wire import messages as wire
 
-SERVED = frozenset({"Hello", "GetStatus"})
+SERVED = frozenset({"Hello", "GetStatus", "Shutdown", "Reload"})
 _NOBODY = UserId(UUID(int=0))
 """A worker knows no users."""
 
 
 class WhoeverReachesIt(Accounts):
-    """The socket's permissions are all that keeps others out, and looking is all there is."""
+    """The socket's permissions are all that keeps others out; they may look, and who runs it may end it."""
 
     async def by_uid(self, uid: int) -> Principal:
         role = Role.ADMIN if uid in (0, os.geteuid()) else Role.USER
@@ -71,6 +73,8 @@ class WorkerParts:
     node_id: Callable[[], NodeId]
     epoch: str
     download_dir: str
+    reload: Callable[[], tuple[Collection[str], Collection[str]]]
+    shutdown: Callable[[], None]
 
 
 class _Status(pb.ControlServiceBase):
@@ -91,8 +95,23 @@ class _Status(pb.ControlServiceBase):
         return answer
 
 
+class _Admin(pb.AdminServiceBase):
+    """For its own user and root, as the rules have it."""
+
+    def __init__(self, parts: WorkerParts) -> None:
+        self._parts = parts
+
+    async def reload(self, message: pb.ReloadRequest) -> pb.ReloadResponse:
+        return reloaded(self._parts.reload)
+
+    async def shutdown(self, message: pb.ShutdownRequest) -> pb.ShutdownResponse:
+        """Answers, then ends as on SIGTERM."""
+        self._parts.shutdown()
+        return pb.ShutdownResponse()
+
+
 def worker_server(parts: WorkerParts, controller: str) -> ControlServer:
     """`controller`: where the rest is to be asked for."""
     gate = _Gate(WhoeverReachesIt(), elsewhere=f"ask the controller at {controller}")
-    services: list[IServable] = [_Status(parts), pb.AccountServiceBase(), pb.AdminServiceBase()]
+    services: list[IServable] = [_Status(parts), pb.AccountServiceBase(), _Admin(parts)]
     return ControlServer(services, gate)
