@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from odctl.client import convert
 from odctl.client.channel import Calls
-from odctl.client.models import File, Link, MintedLink
+from odctl.client.models import File, Link, MintedLink, NodeNotReached, Revoked
 from odctl.client.protocol import wire
 
 PAGE = 1000
@@ -76,9 +76,9 @@ class Files:
             if not answer.links or len(found) >= answer.total:
                 return found
 
-    async def revoke_links(self, ids: Sequence[str] = (), *, job: str = "") -> int:
-        """How many worked until now."""
+    async def revoke_links(self, ids: Sequence[str] = (), *, job: str = "") -> Revoked:
         answer: wire.RevokeLinksResponse = await self._ask(
             self._control, "revoke_links", wire.RevokeLinksRequest(ids=list(ids), job=job)
         )
-        return answer.revoked
+        away = [NodeNotReached(node=one.node, until=one.until) for one in answer.not_reached]
+        return Revoked(revoked=answer.revoked, not_reached=away)

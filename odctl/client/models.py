@@ -153,6 +153,20 @@ class MintedLink(Struct, frozen=True, kw_only=True):
     """From where alone it works."""
 
 
+class NodeNotReached(Struct, frozen=True, kw_only=True):
+    """A node that serves revoked links and could not be told."""
+
+    node: str
+    until: datetime | None
+    """When they work there no more, at the latest."""
+
+
+class Revoked(Struct, frozen=True, kw_only=True):
+    revoked: int
+    """How many worked until now."""
+    not_reached: list[NodeNotReached]
+
+
 class Failure(Struct, frozen=True, kw_only=True):
     """An error as a value, of one member of a batch."""
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from oddaemon.domain.errors import NodeUnavailable
 from oddaemon.domain.link import LONGEST_LINK, Link, LinkKind
 from oddaemon.domain.link_token import MASTER_KEY_NAME, LinkToken, new_master_key, node_key, sign
-from oddaemon.domain.types import LinkId, NodeId
+from oddaemon.domain.types import LinkId, NodeId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Store, Transaction
 
@@ -23,8 +23,9 @@ from oddaemon.ports.store import Store, Transaction
 class FilesOnNode(Protocol):
     """The file server of one node, as this service needs it."""
 
-    async def revoke(self, links: Mapping[LinkId, datetime]) -> None:
-        """Within a second none of them is served. Values are expiries."""
+    async def revoke(self, links: Mapping[LinkId, datetime]) -> Seconds | None:
+        """Within a second none of them is served. Values are expiries. For how long it may serve them still, when it
+        could not be told."""
 
     async def rekey(self, keys: Sequence[bytes]) -> None:
         """Within a second no link is served that none of these keys signed."""
@@ -126,11 +127,16 @@ class FileServers:
         now = self.clock.now()
         return dict(await self.store.read(lambda tx: tx.links.revoked(now)))
 
-    async def refuse(self, links: Mapping[LinkId, datetime]) -> None:
+    async def refuse(self, links: Mapping[LinkId, datetime]) -> Mapping[NodeId, Seconds]:
         """When this returns, none of them works any more on any node that can be reached. Values are their expiries.
-        Every file server is told: a link may be relayed now, and have been the node's own before."""
+        Every file server is told: a link may be relayed now, and have been the node's own before. Those that links lead
+        to and that could not be told, and for how long each may serve them still."""
         if not links:
-            return
+            return {}
         async with asyncio.TaskGroup() as tasks:
-            for node_id, server in list(self._nodes.items()):
-                tasks.create_task(server.revoke(links), name=f"revoke on {node_id}")
+            told = {
+                node_id: tasks.create_task(server.revoke(links), name=f"revoke on {node_id}")
+                for node_id, server in self._nodes.items()
+            }
+        serving, left = self.serving(), {node_id: task.result() for node_id, task in told.items()}
+        return {node_id: time for node_id, time in left.items() if time is not None and node_id in serving}

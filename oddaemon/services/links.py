@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from uuid import UUID
@@ -14,7 +14,7 @@ from oddaemon.domain.errors import InvalidArgument, LimitExceeded, NodeUnavailab
 from oddaemon.domain.job import Job
 from oddaemon.domain.link import LONGEST_LINK, Link, LinkKind, LinkState
 from oddaemon.domain.link_token import new_link_id
-from oddaemon.domain.types import EntryId, JobNumber, LinkId, Seconds
+from oddaemon.domain.types import EntryId, JobNumber, LinkId, NodeId, Seconds
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.store import Page, Store, Transaction
@@ -36,6 +36,14 @@ class LinkPolicy:
     expiry: Seconds = Seconds(3600)
     """When the caller names none."""
     maximum: Seconds = LONGEST_LINK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoked:
+    count: int
+    """How many worked until now."""
+    not_reached: Mapping[NodeId, datetime] = field(default_factory=dict)
+    """Nodes that serve some of them and could not be told, and until when they may work there at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +130,8 @@ class LinkService:
 
         return await self.store.read(read)
 
-    async def revoke(self, who: Principal, ids: Sequence[str], *, job: str | None = None) -> int:
-        """How many were revoked now; when this returns none of them works any more. A link that is not the
+    async def revoke(self, who: Principal, ids: Sequence[str], *, job: str | None = None) -> Revoked:
+        """When this returns none of them works any more, but on the nodes that the answer names. A link that is not the
         caller's looks like one that does not exist, and then none is revoked."""
         require(who, Scope.JOBS)
         now = self.clock.now()
@@ -139,8 +147,11 @@ class LinkService:
         if not ids and not job:
             raise InvalidArgument("no link is named", field="ids", hint="give link ids, or a job for all of its links")
         revoked = await self.store.write(mark)
-        await self.servers.refuse({link.id: link.expires_at for link in revoked})
-        return len(revoked)
+        left = await self.servers.refuse({link.id: link.expires_at for link in revoked})
+        last = {link.node_id: link.expires_at for link in sorted(revoked, key=lambda link: link.expires_at)}
+        now = self.clock.now()
+        until = {node: min(now + timedelta(seconds=left[node]), last[node]) for node in sorted(last) if node in left}
+        return Revoked(count=len(revoked), not_reached=until)
 
     async def trim(self) -> int:
         """Forgets links that expired a week ago; how many."""

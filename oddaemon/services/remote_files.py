@@ -19,6 +19,7 @@ from oddaemon.domain.day_left import Counted, DayLeft
 from oddaemon.domain.errors import NotFound
 from oddaemon.domain.link import LinkContent, LinkUse
 from oddaemon.domain.types import Bytes, LinkId, NodeId, ReplicaId, Seconds
+from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_files import FileDesk, FilesNews, FilesThere, UsageReport
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.file_servers import FileServers, FilesOnNode
@@ -30,6 +31,8 @@ WORD_SECONDS = Seconds(20)
 """Between two words to a node to which there is nothing to tell; less for one that serves on for less than a minute."""
 MOST_WAITING = 10_000
 """Pieces of news that a node has not taken yet; one that takes none begins anew."""
+LONGEST_UNHEARD = Seconds(86_400)
+"""For which a node can be set to serve without a word: assumed of one that has told nothing since the start."""
 LINKS_AT_ONCE = 5_000
 REPORTS_KEPT = 16
 """Instances of a node of which the last report is known."""
@@ -71,6 +74,10 @@ class FilesOfNode(FilesOnNode):
     """One node's file server. Stays while its connections come and go."""
 
     node_id: NodeId
+    clock: Clock
+    left_at: Seconds
+    """When it was last told anything, on the monotonic clock, while nobody follows."""
+    unheard: Seconds = LONGEST_UNHEARD
     follower: _Follower | None = None
     reports: dict[str, int] = field(default_factory=dict)
     """The last that was stored, by instance."""
@@ -80,17 +87,32 @@ class FilesOfNode(FilesOnNode):
         """host:port of its file server, if that can be reached on this machine."""
         return self.follower.told.near if self.follower is not None and self.follower.near else None
 
-    async def revoke(self, links: Mapping[LinkId, datetime]) -> None:
+    async def revoke(self, links: Mapping[LinkId, datetime]) -> Seconds | None:
         for part in _parts(links):
-            await self._tell(FilesNews(number=0, revoked=part))
+            if not await self._tell(FilesNews(number=0, revoked=part)):
+                return self._serves_for()
+        return None
+
+    def _serves_for(self) -> Seconds | None:
+        """For how long it may serve by itself yet; None: no more."""
+        silent = self.clock.monotonic() - self.left_at
+        return Seconds(self.unheard - silent) if silent < self.unheard else None
+
+    def follows(self, follower: _Follower) -> None:
+        self.follower, self.unheard = follower, follower.told.unheard
+
+    def left(self, follower: _Follower) -> None:
+        if self.follower is follower:
+            self.follower, self.left_at = None, self.clock.monotonic()
 
     async def rekey(self, keys: Sequence[bytes]) -> None:
         await self._tell(FilesNews(number=0, keys=tuple(keys)))
 
-    async def _tell(self, news: FilesNews) -> None:
+    async def _tell(self, news: FilesNews) -> bool:
+        """Whether it has said that it knows."""
         follower = self.follower
         if follower is None:
-            return  # it is told when it is back, from the store
+            return False  # it is told when it is back, from the store
         number = follower.put(news)
         try:
             async with asyncio.timeout(ACK_SECONDS):
@@ -100,7 +122,9 @@ class FilesOfNode(FilesOnNode):
                 "a node does not take what its file server must know",
                 extra={"action": "files_behind", "node": self.node_id},
             )
+            self.left_at = self.clock.monotonic()
             await follower.end()
+        return follower.done >= number
 
     def counted(self) -> int:
         """The number of the last report that was stored, of the program that is there now."""
@@ -129,7 +153,10 @@ class RemoteFiles(FileDesk):
     _recording: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def of(self, node_id: NodeId) -> FilesOfNode:
-        return self.nodes.setdefault(node_id, FilesOfNode(node_id))
+        if node_id not in self.nodes:
+            clock = self.servers.clock
+            self.nodes[node_id] = FilesOfNode(node_id, clock, left_at=clock.monotonic())
+        return self.nodes[node_id]
 
     def take(self, node_id: NodeId, endpoint: str | None = None) -> None:
         """Links can be made to what lies on this node, whether it is there at the moment or not."""
@@ -165,7 +192,8 @@ class RemoteFiles(FileDesk):
         if node.follower is not None:
             await node.follower.end()
         # from here on changes wait; what was changed before is in what is read now
-        follower = node.follower = _Follower(told, near)
+        follower = _Follower(told, near)
+        node.follows(follower)
         self.take(node_id, told.endpoint)
         try:
             async for news in self._whole(node_id):
@@ -176,8 +204,7 @@ class RemoteFiles(FileDesk):
                     return
                 yield change
         finally:
-            if node.follower is follower:
-                node.follower = None
+            node.left(follower)
             await follower.end()
 
     async def _whole(self, node_id: NodeId) -> AsyncGenerator[FilesNews, None]:

@@ -225,7 +225,7 @@ async def test_revoked_means_dead_on_its_node(owning: Estate) -> None:
     made, other = await owning.link(), await owning.link()
     assert (await fetch(made.url)).status == 200
     async with begun(made.url) as client:
-        await owning.revoke(made)
+        assert (await owning.revoke(made)).not_reached == {}
         assert (await fetch(made.url)).status == 410
         assert len(await rest(client)) < len(CONTENT)
     assert (await fetch(other.url)).status == 200
@@ -239,7 +239,9 @@ async def test_a_node_that_is_cut_off_serves_what_it_knows_and_learns_what_it_mi
     limited = await owning.link(max_uses=5)
     assert [(await fetch(link.url)).status for link in (known, revoked, limited)] == [200, 200, 200]
     await owning.offline()
-    await owning.revoke(revoked)
+    told = await owning.revoke(revoked)
+    assert list(told.not_reached) == [WORKER]
+    assert told.not_reached[WORKER] <= revoked.link.expires_at
     statuses = [(await fetch(link.url)).status for link in (known, revoked, unknown, limited)]
     assert statuses == [200, 200, 503, 503]
     owning.online()
@@ -351,11 +353,12 @@ async def test_a_node_that_does_not_acknowledge_is_let_go(owning: Estate) -> Non
     """A silent follower keeps nobody: who revokes is answered, and the node has to begin anew."""
     made = await owning.link()
     await owning.offline()
-    silent = owning.remote.follow_files(WORKER, FilesThere(instance="2"), near=False)
+    there = FilesThere(instance="2", endpoint=owning.attic.url)
+    silent = owning.remote.follow_files(WORKER, there, near=False)
     async with contextlib.aclosing(silent):
         assert (await anext(silent)).whole
         async with asyncio.timeout(30):
-            await owning.revoke(made)
+            assert list((await owning.revoke(made)).not_reached) == [WORKER]
         assert [told async for told in silent] == []
     async with contextlib.aclosing(owning.remote.follow_files(WORKER, FilesThere(instance="2"), near=False)) as anew:
         assert (await anext(anew)).revoked.keys() == {made.link.id}

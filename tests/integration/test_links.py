@@ -207,7 +207,7 @@ async def test_a_folder_as_zip_and_a_selection_as_playlist(library: Library) -> 
     assert lines[0] == "#EXTM3U"
     urls = [line for line in lines if not line.startswith("#")]
     assert [(await fetch(url)).body for url in urls] == [FILES["Show/S01/E01.mkv"], FILES["Show/S01/E02.mkv"]]
-    assert await library.links.revoke(library.admin, [str(playlist.link.id)]) == 1
+    assert (await library.links.revoke(library.admin, [str(playlist.link.id)])).count == 1
     assert [(await fetch(url)).status for url in [playlist.url, *urls]] == [410] * 3
     assert (await fetch(folder.url)).status == 200
 
@@ -215,10 +215,10 @@ async def test_a_folder_as_zip_and_a_selection_as_playlist(library: Library) -> 
 async def test_links_die_with_revocation_and_with_their_job(library: Library) -> None:
     number = str(library.job.job.number)
     one, two, three = await library.links.create(library.admin, number)
-    assert await library.links.revoke(library.admin, [str(one.link.id)]) == 1
-    assert await library.links.revoke(library.admin, [str(one.link.id)]) == 0
+    assert (await library.links.revoke(library.admin, [str(one.link.id)])).count == 1
+    assert (await library.links.revoke(library.admin, [str(one.link.id)])).count == 0
     assert [(await fetch(view.url)).status for view in (one, two)] == [410, 200]
-    assert await library.links.revoke(library.admin, [], job=number) == 2
+    assert (await library.links.revoke(library.admin, [], job=number)).count == 2
     assert (await fetch(two.url)).status == 410
     [last] = await library.links.create(library.admin, number, files=["3"])
     assert (await fetch(last.url)).status == 200

@@ -190,7 +190,14 @@ async def test_links_are_listed_with_their_use_and_revoked(odctl: Shell, control
     assert "url" not in found[0]
     assert (await odctl("links", "rm", "a", "c")).out == "revoked 2 links\n"
     assert control.asked("revoke_links").ids == ["a", "c"]
-    assert (await odctl("links", "rm", "--job", "1", "--json")).json == {"revoked": 3}
+    assert (await odctl("links", "rm", "--job", "1", "--json")).json == {"revoked": 3, "not_reached": []}
+    control.not_reached = [pb.NodeNotReached(node="cellar", until=later)]
+    partly = await odctl("links", "rm", "a", "-q")
+    assert partly.code == 6
+    assert "node cellar was not reached: the link may work there until" in partly.err
+    told = await odctl("links", "rm", "a", "--json")
+    assert (told.code, told.json["not_reached"][0]["node"]) == (6, "cellar")
+    assert told.json["not_reached"][0]["until"]
     assert (await odctl("links", "rm")).code == 2
 
 

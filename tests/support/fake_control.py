@@ -52,6 +52,7 @@ class FakeControl(pb.ControlServiceBase):
         self.jobs: dict[int, common.Job] = {}
         self.files: dict[int, list[common.File]] = {}
         self.links: list[pb.Link] = []
+        self.not_reached: list[pb.NodeNotReached] = []
         self.adds: list[pb.AddJobsRequest] = []
         self.calls: list[tuple[str, Any]] = []
         self.refuse: dict[str, tuple[Status, common.Error]] = {}
@@ -244,7 +245,8 @@ class FakeControl(pb.ControlServiceBase):
 
     async def revoke_links(self, message: pb.RevokeLinksRequest) -> pb.RevokeLinksResponse:
         self.note("revoke_links", message)
-        return pb.RevokeLinksResponse(revoked=len(message.ids) or len(self.links))
+        count = len(message.ids) or len(self.links)
+        return pb.RevokeLinksResponse(revoked=count, not_reached=self.not_reached)
 
     async def events(self, message: pb.EventsRequest) -> AsyncIterator[pb.EventsResponse]:
         self.note("events", message)

@@ -26,6 +26,7 @@ from oddaemon.ports.node_registry import Announcement, Heartbeat
 from oddaemon.ports.node_transport import Told
 from oddaemon.ports.store import Transaction
 from oddaemon.services.announcing import Changes, announcement
+from oddaemon.services.links import Revoked
 from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.relayed import RelayedLinks
 from oddaemon.services.remote_files import RemoteFiles
@@ -80,8 +81,8 @@ class Estate:
         [made] = await self.linked.service.create(self.house.admin, number, **wish)  # type: ignore[arg-type]
         return made
 
-    async def revoke(self, link: LinkView) -> None:
-        await self.linked.service.revoke(self.house.admin, [str(link.link.id)])
+    async def revoke(self, link: LinkView) -> Revoked:
+        return await self.linked.service.revoke(self.house.admin, [str(link.link.id)])
 
     async def used(self, link: LinkView) -> tuple[int, int]:
         """Accesses and bytes, as they are stored."""

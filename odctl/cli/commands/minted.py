@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from odctl.cli.app import invocation
+from odctl.cli.exit_codes import ExitCode
 from odctl.cli.output import Column
 from odctl.client.errors import UsageError
-from odctl.client.models import MintedLink
+from odctl.client.models import MintedLink, Revoked
 from odctl.text import moment, size
 
 if TYPE_CHECKING:
@@ -60,16 +61,25 @@ def rm(
     ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="As odctl links ls prints them.")] = None,
     job: Annotated[str, typer.Option("--job", metavar="JOB", help="All links of this job.")] = "",
 ) -> None:
-    """Revoke links. When this returns none of them works any more."""
+    """Revoke links. When this returns none of them works any more, but on a node that was not reached: which, and until
+    when they may work there at most, is told (exit code 6)."""
     run = invocation(ctx)
     if not ids and not job:
         raise UsageError("no link was named", hint="give ids of odctl links ls, or --job JOB")
 
-    async def work(client: DaemonClient) -> int:
+    async def work(client: DaemonClient) -> Revoked:
         return await client.files.revoke_links(ids or (), job=job)
 
-    count = run.call(work)
+    done = run.call(work)
+    many = done.revoked != 1
     if run.output.is_json or run.output.structured:
-        run.output.value({"revoked": count})
+        away = [{"node": one.node, "until": one.until} for one in done.not_reached]
+        run.output.value({"revoked": done.revoked, "not_reached": away})
     else:
-        run.output.line(f"revoked {count} link{'s' if count != 1 else ''}")
+        run.output.line(f"revoked {done.revoked} link{'s' if many else ''}")
+    for one in done.not_reached:
+        what = "links may work" if many else "link may work"
+        text = f"node {one.node} was not reached: the {what} there until {moment(one.until)} at most"
+        run.output.note(text, always=not run.output.is_json)
+    if done.not_reached:
+        raise typer.Exit(ExitCode.PARTIAL)

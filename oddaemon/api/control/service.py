@@ -212,8 +212,9 @@ class ControlService(pb.ControlServiceBase):
         return pb.ListLinksResponse(links=[wire.link_message(view) for view in page.rows], total=page.total)
 
     async def revoke_links(self, message: pb.RevokeLinksRequest) -> pb.RevokeLinksResponse:
-        count = await self._parts.links.revoke(caller(), message.ids, job=message.job or None)
-        return pb.RevokeLinksResponse(revoked=count)
+        done = await self._parts.links.revoke(caller(), message.ids, job=message.job or None)
+        away = [pb.NodeNotReached(node=node, until=until) for node, until in done.not_reached.items()]
+        return pb.RevokeLinksResponse(revoked=done.count, not_reached=away)
 
     def events(self, message: pb.EventsRequest) -> AsyncIterator[pb.EventsResponse]:
         return streams.events(self._parts, self._gate.ending, caller(), message)

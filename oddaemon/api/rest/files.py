@@ -16,7 +16,7 @@ from oddaemon.domain.errors import LimitExceeded, NodeUnavailable, NotFound, Not
 from oddaemon.domain.link import LONGEST_LINK, LinkKind, LinkState
 from oddaemon.domain.types import Seconds
 from oddaemon.domain.user import Scope
-from oddaemon.services.links import MOST_USES
+from oddaemon.services.links import MOST_USES, Revoked
 from oddaemon.services.views import LinkView
 from oddaemon.wire.messages import link_message
 
@@ -92,8 +92,19 @@ class RevokeQuery(Model):
     job: str = Field(min_length=1, max_length=80, description="All links of this download.")
 
 
+class NotReached(Model):
+    node: str
+    until: datetime = Field(description="They work there no more then, at the latest.")
+
+
 class RevokedLinks(Model):
     revoked: int = Field(description="How many worked until now.")
+    not_reached: list[NotReached] = Field(description="Nodes that serve some of them and could not be told.")
+
+
+def _revoked(done: Revoked) -> RevokedLinks:
+    away = [NotReached(node=node, until=until) for node, until in done.not_reached.items()]
+    return RevokedLinks(revoked=done.count, not_reached=away)
 
 
 def _link(view: LinkView) -> Link:
@@ -153,14 +164,14 @@ async def list_links(call: Call[Nothing, LinksQuery, Nothing]) -> Page[Link]:
 
 @route("DELETE", "/links", needs=Scope.JOBS, summary="Revoke all links of a download", errors=[NotFound])
 async def revoke_links(call: Call[Nothing, RevokeQuery, Nothing]) -> RevokedLinks:
-    """None of them works any more when this is answered."""
-    return RevokedLinks(revoked=await call.parts.links.revoke(call.who, (), job=call.query.job))
+    """None of them works any more when this is answered, but on nodes that were not reached."""
+    return _revoked(await call.parts.links.revoke(call.who, (), job=call.query.job))
 
 
 @route("DELETE", "/links/{id}", needs=Scope.JOBS, summary="Revoke a link", errors=[NotFound])
 async def revoke_link(call: Call[LinkPath, Nothing, Nothing]) -> RevokedLinks:
-    """It does not work any more when this is answered."""
-    return RevokedLinks(revoked=await call.parts.links.revoke(call.who, [str(call.path.id)]))
+    """It does not work any more when this is answered, but on a node that was not reached."""
+    return _revoked(await call.parts.links.revoke(call.who, [str(call.path.id)]))
 
 
 @route("GET", "/d/{token}", needs=PUBLIC, summary="To where a link leads", status=307, errors=[NotFound])

@@ -88,6 +88,7 @@ __all__ = (
     "LogoutResponse",
     "LogsRequest",
     "LogsResponse",
+    "NodeNotReached",
     "NodeResponse",
     "NodeToken",
     "PauseJobsRequest",
@@ -1476,6 +1477,21 @@ default_message_pool.register_message("opendebrid.control.v1", "LogsResponse", L
 
 
 @dataclass(eq=False, repr=False)
+class NodeNotReached(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    until: "datetime.datetime | None" = betterproto2.field(
+        2, betterproto2.TYPE_MESSAGE, unwrap=lambda: ___google__protobuf__.Timestamp, optional=True
+    )
+    """
+    when its links work there no more, at the latest
+    """
+
+
+default_message_pool.register_message("opendebrid.control.v1", "NodeNotReached", NodeNotReached)
+
+
+@dataclass(eq=False, repr=False)
 class NodeResponse(betterproto2.Message):
     node: "__common__v1__.Node | None" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, optional=True)
 
@@ -1835,6 +1851,11 @@ default_message_pool.register_message("opendebrid.control.v1", "RevokeLinksReque
 @dataclass(eq=False, repr=False)
 class RevokeLinksResponse(betterproto2.Message):
     revoked: "int" = betterproto2.field(1, betterproto2.TYPE_UINT32)
+
+    not_reached: "list[NodeNotReached]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    nodes that serve some of them and could not be told
+    """
 
 
 default_message_pool.register_message("opendebrid.control.v1", "RevokeLinksResponse", RevokeLinksResponse)
