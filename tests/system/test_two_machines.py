@@ -128,6 +128,18 @@ async def test_files_of_a_worker_come_through_its_controller(machines: Machines,
     assert away.fields["retry-after"] == "10"
     await worker.start()
     await machines.online()
+    # a copy on the controller's own disk
+    nodes = (await controller.odctl("nodes", "ls", "--json")).ok().json
+    (here,) = [node["id"] for node in nodes if node["id"] != "attic"]
+    (await controller.odctl("cache", "copy", str(number), "--to", here)).ok()
+
+    async def copied() -> bool:
+        shown = (await controller.odctl("cache", "show", str(number), "--json")).ok().json
+        return {found["node"]: found["state"] for found in shown["replicas"]} == {"attic": "ready", here: "ready"}
+
+    await until(copied, every=0.2, what="the copy")
+    (copy,) = controller.downloads.glob("*/*.bin")
+    assert copy.read_bytes() == content
     back = await until(lambda: answered(link["url"], 206), what="the file")
     assert back.body == content[5_000_000:]
     # what was counted before the restart counts on, and the link can be ended
