@@ -199,6 +199,14 @@ async def test_a_node_is_removed_after_a_yes(served: Desk) -> None:
         assert HERE in board.nodes
 
 
+async def test_the_controllers_own_node_is_not_asked_about(served: Desk) -> None:
+    async with dashboard(served.path, pane="nodes") as (app, pilot):
+        await on(app, pilot, "here")
+        await pilot.press("d")
+        await until(lambda: any("controller's own" in one.message for one in app._notifications), what="why not")
+        assert not isinstance(app.screen, Confirm)
+
+
 async def test_a_token_is_shown_once_and_is_good(served: Desk) -> None:
     async with dashboard(served.path, pane="nodes") as (app, pilot):
         await on(app, pilot, "here")

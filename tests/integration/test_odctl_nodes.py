@@ -77,7 +77,7 @@ async def test_a_drain_is_waited_for(odctl: Shell, control: FakeControl) -> None
     assert [found.draining for found in control.nodes] == [False, True]
     control.nodes[1] = node("box", draining=True)
     out, _ = await asyncio.wait_for(child.communicate(), 60)
-    assert (child.returncode, out.decode()) == (0, "box is drained\n")
+    assert (child.returncode, out.decode()) == (0, "draining box: nothing runs there\n")
     control.nodes[1] = node("box", jobs_active=1, draining=True)
     late = await odctl("nodes", "drain", "box", "--wait", "--timeout", "0.3")
     assert (late.code, "box is still busy" in late.err) == (8, True)
@@ -88,3 +88,12 @@ async def test_a_drain_is_waited_for(odctl: Shell, control: FakeControl) -> None
     assert (child.returncode, b"not drained any more" in err) == (9, True)
     gone = await odctl("nodes", "undrain", "bux")
     assert gone.code == 3
+
+
+async def test_nobody_is_asked_about_a_node_that_stays_or_is_none(odctl: Shell, control: FakeControl) -> None:
+    control.nodes = [node("nas", role="controller"), node("box")]
+    own = await odctl("nodes", "rm", "nas")
+    assert (own.code, "controller's own node" in own.err, "--yes" in own.err) == (9, True, False)
+    none = await odctl("nodes", "rm", "bux")
+    assert (none.code, "no node 'bux'" in none.err, "--yes" in none.err) == (3, True, False)
+    assert "remove_node" not in [name for name, *_ in control.calls]

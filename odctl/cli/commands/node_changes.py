@@ -38,7 +38,8 @@ def drain(
     if wait:
         node = _drained(run, node)
     left = node["jobs_active"]
-    _tell(run, node, f"draining {clean(node['id'])}: {_jobs(left)} left" if left else f"{clean(node['id'])} is drained")
+    word = clean(node["id"])
+    _tell(run, node, f"draining {word}: {_jobs(left)} left" if left else f"draining {word}: nothing runs there")
 
 
 def undrain(ctx: typer.Context, name: NodeArg) -> None:
@@ -81,9 +82,9 @@ def rm(ctx: typer.Context, name: NodeArg) -> None:
     """
     run = invocation(ctx)
     check_fields(run.output.fields, REMOVED_FIELDS)
-    if run.interactive and not run.yes:
-        # nobody is asked about one that there is not
-        _known(run, name)
+    if not run.yes:
+        # nobody is asked about one that there is not, or that stays
+        _removable(run, name)
     run.confirm_name(f"remove the node {clean(name)} for good, and give its downloads to others", name)
     removed, requeued = run.call(lambda client: client.nodes.remove(name))
     if run.output.structured:
@@ -94,9 +95,15 @@ def rm(ctx: typer.Context, name: NodeArg) -> None:
         run.output.text(f"removed {clean(removed)}; {_jobs(len(requeued))} went back to the queue")
 
 
-def _known(run: Invocation, name: str) -> None:
+def _removable(run: Invocation, name: str) -> None:
     nodes = run.call(lambda client: client.status())["nodes"]
-    if not any(name in (node["id"], node["name"]) for node in nodes):
+    found = next((node for node in nodes if name in (node["id"], node["name"])), None)
+    if found is not None and found["role"] == "controller":
+        raise OdctlError(
+            f"{clean(found['id'])} is the controller's own node and cannot be removed", code="CONFLICT",
+            exit_code=ExitCode.REFUSED, hint="to empty it, remove its downloads and clean up its cache",
+        )  # fmt: skip
+    if found is None:
         raise OdctlError(
             f"there is no node {clean(name)!r}", code="NOT_FOUND", exit_code=ExitCode.NOT_FOUND,
             hint="nodes: " + ", ".join(node["id"] for node in nodes), details={"id": name},

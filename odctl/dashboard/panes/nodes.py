@@ -150,13 +150,14 @@ class NodesPane(ListPane):
             if not begin:
                 return f"{name} takes work again"
             left = node["jobs_active"]
-            return f"draining {name}: {_downloads(left)} left" if left else f"{name} is drained"
+            return f"draining {name}: {_downloads(left)} left" if left else f"draining {name}: nothing runs there"
 
         if not begin:
             self.dashboard.carry_out(f"let {name} take work again", change, self.dashboard.say)
             return
+        running = item.node.get("jobs_active") or 0
         lines = [
-            f"{_downloads(item.node.get('jobs_active') or 0)} there, which go on.",
+            f"{_downloads(running)} there, which {'goes' if running == 1 else 'go'} on.",
             "Nothing new starts there, until you end it; its files are served.",
         ]
         self._confirmed(f"Drain {name}?", lines, "Drain", change)
@@ -166,6 +167,9 @@ class NodesPane(ListPane):
         if item is None:
             return
         name = str(item.node["id"])
+        if item.node.get("role") == "controller":
+            self.dashboard.say(f"{name} is the controller's own node and cannot be removed")
+            return
 
         async def remove(client: DaemonClient) -> str:
             removed, requeued = await client.nodes.remove(name)
