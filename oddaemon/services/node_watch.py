@@ -44,6 +44,10 @@ class NodeWatch:
     _snapshot_at: dict[NodeId, Seconds] = field(default_factory=dict)
     _asking: set[NodeId] = field(default_factory=set)
     _heard_at: dict[NodeId, Seconds] = field(default_factory=dict)
+    """When its silence begins to count: later than its last word where nobody listened."""
+    _last_word: dict[NodeId, Seconds] = field(default_factory=dict)
+    _unheard: set[NodeId] = field(default_factory=set)
+    """Those that were online when an earlier process ended, and have said nothing to this one."""
     _silent_from: dict[NodeId, Seconds] = field(default_factory=dict)
     """When each offline worker went, on the monotonic clock: setting the wall clock ends no grace."""
     _mute_from: dict[NodeId, Seconds] = field(default_factory=dict)
@@ -61,6 +65,8 @@ class NodeWatch:
         workers = [node for node in stored if node.id != self.local and node.id not in self.board.nodes]
         for node in workers:
             since = node.offline_since or at
+            if node.offline_since is None:
+                self._unheard.add(node.id)
             self._told[node.id] = node
             self._silent_from[node.id] = Seconds(now - max(0.0, (at - since).total_seconds()))
             self.board.nodes[node.id] = replace(node, online=False, offline_since=since)
@@ -70,7 +76,7 @@ class NodeWatch:
         """A worker registered or its heart beat: it is online, with what it says it has. What is the controller's to
         judge or an admin's to set (its marks, `disk_low`, `offline_since`) stays what it is here, whatever `seen`
         says; of a node that nobody knew it is taken from the store, else from `seen`."""
-        self._heard_at[seen.id] = self.clock.monotonic()
+        self._heard_at[seen.id] = self._last_word[seen.id] = self.clock.monotonic()
         known = self.board.nodes.get(seen.id)
         if known is not None and self._is_mute(seen.id):
             await self._note(replace(seen, online=known.online, offline_since=known.offline_since))
@@ -97,10 +103,11 @@ class NodeWatch:
         return None if node is None else node.offline_since
 
     def heard_ago(self, node_id: NodeId) -> Seconds | None:
-        """For how long a node has said nothing; None when it never did, to this process or an earlier one."""
-        if (at := self._heard_at.get(node_id)) is not None:
+        """For how long a node has said nothing; None when nobody knows: it never did, or was online when an earlier
+        process ended and was not heard since."""
+        if (at := self._last_word.get(node_id)) is not None:
             return Seconds(max(0.0, self.clock.monotonic() - at))
-        since = self.offline_since(node_id)
+        since = None if node_id in self._unheard else self.offline_since(node_id)
         return None if since is None else Seconds(max(0.0, (self.clock.now() - since).total_seconds()))
 
     async def set(self, node_id: NodeId, change: Callable[[NodeSnapshot], NodeSnapshot]) -> NodeSnapshot | None:
@@ -125,6 +132,8 @@ class NodeWatch:
     def forget(self, node_id: NodeId) -> None:
         """The node was removed."""
         self.board.nodes.pop(node_id, None)
+        self._unheard.discard(node_id)
+        self._last_word.pop(node_id, None)
         for known in (self._snapshot_at, self._heard_at, self._silent_from, self._mute_from, self._told):
             known.pop(node_id, None)
         self.changed()

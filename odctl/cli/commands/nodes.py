@@ -151,6 +151,10 @@ def _limits(node: Mapping[str, Any]) -> Iterator[tuple[str, Callable[[Any], str]
             yield key, shown, node["limits"][key]
 
 
+def _heard(age: float | None) -> str:
+    return "not since the controller started" if age is None else f"{duration(age)} ago"
+
+
 def _details(output: Output, node: Mapping[str, Any]) -> None:
     named = f" ({clean(node['name'])})" if node["name"] != node["id"] else ""
     output.line(f"{clean(node['id'])}{named}  {clean(node['role'])}  {state(node)}")
@@ -161,7 +165,7 @@ def _details(output: Output, node: Mapping[str, Any]) -> None:
         ("jobs", f"{node['jobs_active']} active, {node['running_limit'] or 'any number'} at once"),
         ("speed", f"{rate(node['rate_down'])} down, {rate(node['rate_up'])} up"),
         ("load", load(node)),
-        ("heard of", "never" if node["heartbeat_age_s"] is None else f"{duration(node['heartbeat_age_s'])} ago"),
+        ("heard of", _heard(node["heartbeat_age_s"])),
         *([("offline", f"since {moment(node['offline_since'])}")] if node["offline_since"] else []),
         *(
             ("label", clean(f"{key}={value}") + ("  (set)" if key in node["set_labels"] else ""))

@@ -106,6 +106,20 @@ async def test_a_restart_takes_no_worker_for_gone_before_it_has_listened(setting
     assert setting.watch.offline_since(NAS) == since
 
 
+async def test_the_age_of_the_last_word_starts_anew_with_nothing_but_a_word(setting: Setting) -> None:
+    await setting.watch.heard(SEEN)
+    await setting.clock.advance(100)
+    await setting.watch.listen()  # nobody listened: its silence counts from now, and its last word is as old as it is
+    assert setting.watch.heard_ago(NAS) == 100
+    await setting.restart()
+    assert setting.watch.heard_ago(NAS) is None
+    await setting.listens(20)
+    assert not setting.online
+    assert setting.watch.heard_ago(NAS) is None
+    await setting.watch.heard(SEEN)
+    assert setting.watch.heard_ago(NAS) == 0
+
+
 async def test_the_grace_ends_by_the_time_that_passes_not_by_the_clock_that_is_set(setting: Setting) -> None:
     await setting.watch.heard(SEEN)
     await setting.listens(15)
