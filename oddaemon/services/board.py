@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from oddaemon.domain.cache import Replica
 from oddaemon.domain.failure import Reason
 from oddaemon.domain.job import Job
 from oddaemon.domain.node import NodeSnapshot
-from oddaemon.domain.types import Bytes, EngineName, EntryId, JobId, NodeId, ReplicaId, Seconds
+from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, EntryId, JobId, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillFile, FillStatus
 from oddaemon.services.seed_wishes import SEEDING
 from oddaemon.services.views import Live
@@ -133,6 +133,15 @@ class Board:
         node = self.nodes.get(replica.node_id)
         engines = node.engines if node is not None else ()
         return any(engine.name == replica.engine and engine.capabilities.get("select") for engine in engines)
+
+    def stand_still(self, replicas: Iterable[ReplicaId]) -> None:
+        """Their node is away: what they have is known, how fast they go is not."""
+        for replica_id in replicas:
+            status = self.statuses.get(replica_id)
+            if status is not None:
+                self.statuses[replica_id] = replace(
+                    status, rate_down=BytesPerSecond(0), rate_up=BytesPerSecond(0), eta=None, seeders=None, peers=None
+                )
 
     def forget(self, replica_id: ReplicaId, entry_id: EntryId) -> None:
         self.statuses.pop(replica_id, None)

@@ -98,6 +98,8 @@ class Follower:
     _asked_at: dict[NodeId, Seconds] = field(default_factory=dict)
     _asking: set[NodeId] = field(default_factory=set)
     _news: set[NodeId] = field(default_factory=set)
+    _unreached: set[NodeId] = field(default_factory=set)
+    """Nodes of which the log says so."""
 
     def forget(self, replica_id: ReplicaId) -> None:
         """It does not run any more: what was seen of it means nothing for its next start."""
@@ -150,9 +152,15 @@ class Follower:
         try:
             answer = await node.statuses()
         except Unavailable as error:
-            log.info("node not reached", extra={"action": "node_unreached", "error": error.message})
+            if node.node_id not in self._unreached:
+                self._unreached.add(node.node_id)
+                facts = {"action": "node_unreached", "node": node.node_id, "error": error.message}
+                log.info("node not reached", extra=facts)
             self.watch.mute(node.node_id)
+            if not self.board.online(node.node_id):
+                self.board.stand_still(asked)
             return
+        self._unreached.discard(node.node_id)
         self.watch.answered(node.node_id)
         answer = self._believed(node, answer)
         self.watch.watch_disk(node.node_id)  # the reserve itself may have been changed

@@ -47,6 +47,29 @@ async def test_a_cut_that_is_shorter_than_the_grace_loses_nothing_and_repeats_no
         await home.until_nothing_is_left()
 
 
+async def test_of_a_node_that_is_away_no_speed_is_shown_and_the_log_says_it_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with many(tmp_path) as home:
+        view = await home.add(URL.format(1), options=SLOW)
+        node = await home.node_of(view)
+
+        async def speed_is_shown() -> bool:
+            return (await home.core.jobs.get(home.admin, str(view.job.number))).live.rate_down > 0
+
+        async def none_is_shown() -> bool:
+            live = (await home.core.jobs.get(home.admin, str(view.job.number))).live
+            return live.rate_down == 0 and live.eta is None
+
+        await until(speed_is_shown)
+        node.line.cut = True
+        await home.until_offline(node.id)
+        await until(none_is_shown)
+        said = [record for record in caplog.records if getattr(record, "action", "") == "node_unreached"]
+        assert [record.node for record in said] == [node.id]  # type: ignore[attr-defined]
+
+
 async def test_a_restart_of_the_controller_during_the_cut_changes_nothing(tmp_path: Path) -> None:
     async with many(tmp_path) as home:
         view = await home.add(URL.format(1), options=SLOW)
