@@ -110,14 +110,14 @@ async def test_the_age_of_the_last_word_starts_anew_with_nothing_but_a_word(sett
     await setting.watch.heard(SEEN)
     await setting.clock.advance(100)
     await setting.watch.listen()  # nobody listened: its silence counts from now, and its last word is as old as it is
-    assert setting.watch.heard_ago(NAS) == 100
+    assert setting.watch.heard_ago(NAS) == Seconds(100)
     await setting.restart()
     assert setting.watch.heard_ago(NAS) is None
     await setting.listens(20)
     assert not setting.online
     assert setting.watch.heard_ago(NAS) is None
     await setting.watch.heard(SEEN)
-    assert setting.watch.heard_ago(NAS) == 0
+    assert setting.watch.heard_ago(NAS) == Seconds(0)
 
 
 async def test_the_grace_ends_by_the_time_that_passes_not_by_the_clock_that_is_set(setting: Setting) -> None:
