@@ -126,7 +126,10 @@ def _worker(options: argparse.Namespace) -> int:
     if loaded is None:
         return ExitCode.CONFIG
     from oddaemon.app.compose_worker import compose_worker
+    from oddaemon.app.setting_keys import ALIASES
+    from oddaemon.app.spent import take_out
 
+    take_out(ALIASES["controller.auth_token"])
     return _run(loaded, compose_worker)
 
 

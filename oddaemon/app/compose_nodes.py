@@ -3,14 +3,16 @@ called."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oddaemon.app.compose_core import Core
 from oddaemon.app.node_port import NodePort
 from oddaemon.app.settings import NodesSettings
+from oddaemon.domain.cache import Replica
 from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.clock import Clock
@@ -22,6 +24,8 @@ from oddaemon.services.node_agent import NodeAgent
 from oddaemon.services.node_registry import StoredRegistry
 from oddaemon.services.nodes import Nodes
 from oddaemon.services.remote_files import RemoteFiles
+
+STOP_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -47,6 +51,16 @@ class _Connections:
 
     def silencing(self, node_id: NodeId) -> AbstractAsyncContextManager[None]:
         return self.registry.silencing(node_id)
+
+    async def stop(self, node_id: NodeId, fills: Sequence[Replica]) -> None:
+        client = self.fleet.clients.pop(node_id, None)
+        if client is None or not fills:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                calls = (client.cancel(fill.engine, fill.id) for fill in fills)
+                # one that has gone away hears of it when it comes back
+                await asyncio.gather(*calls, return_exceptions=True)
 
     async def cut(self, node_id: NodeId) -> None:
         await self.files.remove(node_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -45,6 +46,8 @@ from oddaemon.ports.node_transport import ControllerAddress, FollowsFiles, Ident
 from oddaemon.services.announcing import Changes, announcement, heartbeat
 from oddaemon.services.worker_status import WorkerStatus
 
+log = logging.getLogger(__name__)
+
 SENTINELS = "sentinels.json"
 
 
@@ -78,7 +81,7 @@ class Link:
         agent = self.node.agent
         told = Told(
             node=agent, announce=self._announce, beat=self._beat, changes=Changes(agent), news=self.news,
-            clock=self.clock, files=self.files,
+            clock=self.clock, files=self.files, removed=self.removed,
         )  # fmt: skip
         self.made = self.transport.link(self.joining.address, self._as(member), told, self._again)
         await self.made.run()
@@ -91,6 +94,16 @@ class Link:
     async def _again(self) -> Identity | None:
         member = await self.joining.again()
         return None if member is None else self._as(member)
+
+    async def removed(self) -> None:
+        """What it worked on is fetched elsewhere, and must not be fetched twice. The bytes stay: only people delete
+        them."""
+        stopped = await self.node.agent.stop_all()
+        if stopped:
+            log.warning(
+                "removed from the controller: downloads stopped, their files stay",
+                extra={"action": "downloads_stopped", "count": stopped},
+            )
 
     async def _announce(self) -> Announcement:
         return await announcement(self.node.agent, instance=self.instance, software=__version__)

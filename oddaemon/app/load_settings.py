@@ -64,7 +64,8 @@ def load(
 
     Raises BadSettings with every mistake.
     """
-    environ = os.environ if environ is None else environ
+    # as it was: what is taken out of it later is no change of the settings
+    environ = dict(os.environ) if environ is None else environ
     reader = _Reader(environ=environ, table=table or PluginTable.installed(), groups=groups)
     again = functools.partial(load, flags=flags, environ=environ, config_file=config_file, table=table, groups=groups)
     return reader.read(flags or {}, config_file, again)

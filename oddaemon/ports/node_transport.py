@@ -65,6 +65,8 @@ class Told:
     news: asyncio.Event
     clock: Clock
     files: FollowsFiles | None = None
+    removed: Callable[[], Awaitable[object]] | None = None
+    """Called, each time it hears so, when the controller does not know this node (any more)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,7 @@ class Completer:
                     entry, name=name, files_known=True, total_size=total_size(files), complete_at=at, last_used_at=at,
                 )
             )  # fmt: skip
-            erase_secrets(tx, replica, at_jobs=tx.jobs.of_entry(entry.id))
+            erase_secrets(tx, entry.id, at_jobs=tx.jobs.of_entry(entry.id))
             for job in unfinished(tx.jobs.of_entry(entry.id)):
                 if matches.get(job.id) is False:
                     fail(tx, job, checksum_failure(job), at)

@@ -207,7 +207,8 @@ class DownloadService:
             wish = EngineName(engine) if engine else job.engine_wish
             if options or node or engine:
                 job, material = self.reader.reread(
-                    replace(job, engine_wish=wish), options or {}, node, tx.materials.of_job(job.id)
+                    replace(job, engine_wish=wish), options or {}, node, tx.materials.of_job(job.id),
+                    to_admin=who.is_admin,
                 )
                 if material is not None:
                     tx.materials.put_for_job(job.id, material)

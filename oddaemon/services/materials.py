@@ -9,6 +9,7 @@ from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.failure import Failure, FailureCode
 from oddaemon.domain.job import Job
 from oddaemon.domain.source import Source
+from oddaemon.domain.types import EntryId
 from oddaemon.ports.store import Material, Transaction
 
 URL_USER, URL_PASSWORD = "url-username", "url-password"
@@ -58,8 +59,11 @@ def credentials_needed(job: Job) -> Failure:
     )
 
 
-def erase_secrets(tx: Transaction, replica: Replica, *, at_jobs: Sequence[Job]) -> None:
-    tx.materials.erase_secrets(replica.id)
+def erase_secrets(tx: Transaction, entry_id: EntryId, *, at_jobs: Sequence[Job]) -> None:
+    """Of an entry that is complete. Those of every replica: one that was given up has its own until its node is back,
+    which may be never."""
+    for replica in tx.cache.replicas_of(entry_id):
+        tx.materials.erase_secrets(replica.id)
     for job in at_jobs:
         theirs = tx.materials.of_job(job.id)
         if theirs is not None and theirs.secrets is not None:

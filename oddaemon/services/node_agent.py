@@ -258,6 +258,23 @@ class NodeAgent(NodeClient):
     async def cancel(self, engine: EngineName, replica_id: ReplicaId) -> None:
         await within(CALL_DEADLINE, self._engine(engine).cancel(replica_id), "stopping the download")
 
+    async def stop_all(self) -> int:
+        """Cancels whatever the engines work on, keeping the bytes; how many. What an engine does not stop is logged."""
+        stopped = 0
+        for name, engine in self.engines.items():
+            try:
+                found = await within(STATUS_DEADLINE, engine.statuses(), f"asking {name} for its downloads")
+            except OpenDebridError:
+                continue  # it is down, and what it worked on with it
+            for replica_id in found:
+                try:
+                    await self.cancel(name, replica_id)
+                    stopped += 1
+                except OpenDebridError as error:
+                    facts = {"action": "not_stopped", "replica": str(replica_id), "error": error.message}
+                    log.warning("a download could not be stopped", extra=facts)
+        return stopped
+
     async def forget(self, engine: EngineName, replica_id: ReplicaId) -> None:
         found = self._engine(engine)
         forget = found.forget if isinstance(found, TorrentEngine) else found.remove

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -45,16 +46,26 @@ def _forget(tx: Transaction, replica: Replica, why: Reason, at: datetime) -> lis
     if beside:
         return []
     back: list[Job] = []
+    here = _nearest(tx, others)
     for job in tx.jobs.of_entry(replica.entry_id):
         if job.state is JobState.ACTIVE and replica.state is ReplicaState.FILLING:
             back.append(requeue(tx, job, Signal.YIELD, at, why))
         elif job.state is JobState.COMPLETED and not others:
             back.append(requeue(tx, job, Signal.REFILL, at, why))
+        elif job.state is JobState.COMPLETED and job.node_id == replica.node_id and here is not None:
+            # people and filters go by the node that has the files
+            tx.jobs.update(replace(job, node_id=here, updated_at=at))
     left = tx.cache.replicas_of(replica.entry_id) or claimants(tx, replica.entry_id)
     if not left and not release(tx, replica.entry_id, at):
         # pinned or kept: there is nothing left that could be
         tx.cache.delete_entry(replica.entry_id)
     return back
+
+
+def _nearest(tx: Transaction, ready: Sequence[Replica]) -> NodeId | None:
+    """The node of one of these: one that can be reached, if any can."""
+    nodes = {node.id for node in tx.nodes.all() if node.online}
+    return next((found.node_id for found in ready if found.node_id in nodes), ready[0].node_id if ready else None)
 
 
 def _keep_material(tx: Transaction, replica: Replica) -> None:

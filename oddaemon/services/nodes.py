@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from oddaemon.domain.cache import Replica
+from oddaemon.domain.cache import Replica, ReplicaState
 from oddaemon.domain.errors import Conflict, InvalidArgument, NotFound
 from oddaemon.domain.events import NodeChanged, NodeRemoved, NodeTokenCreated, NodeTokenRevoked
 from oddaemon.domain.job import Job
@@ -35,6 +35,7 @@ KEPT_AFTER = timedelta(days=7)
 """Tokens that are not good any more are listed for so long."""
 LIMITS = ("running", "min_disk_free", "weight")
 MAX_WEIGHT = 1e6
+AT_WORK = frozenset({ReplicaState.FILLING, ReplicaState.PAUSED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,10 @@ class Connections(Protocol):
 
     def silencing(self, node_id: NodeId) -> AbstractAsyncContextManager[None]:
         """Within it nothing that the node tells is heard."""
+
+    async def stop(self, node_id: NodeId, fills: Sequence[Replica]) -> None:
+        """Nobody calls it any more, but to tell it that these are not its work any longer: it keeps their bytes. As
+        far as it can be told within two seconds. Idempotent."""
 
     async def cut(self, node_id: NodeId) -> None:
         """Its file server serves nothing more, if it can be told within a second; what is open ends, and nobody can
@@ -166,6 +171,7 @@ class Nodes:
                 hint="to empty it, remove its downloads and clean up its cache", node=node.id,
             )  # fmt: skip
         async with self.connections.silencing(node.id):
+            await self.connections.stop(node.id, await self.store.read(lambda tx: _fills(tx, node.id)))
             await self.connections.cut(node.id)
             replicas, requeued = await self.store.write(lambda tx: self._remove(tx, node, who))
             # it may have come back before its credential was dead
@@ -259,6 +265,13 @@ class Nodes:
             )
 
         return await self.store.read(work)
+
+
+def _fills(tx: Transaction, node_id: NodeId) -> list[Replica]:
+    """What the node may be downloading."""
+    return [
+        found for found in tx.cache.all_replicas() if found.node_id == node_id and found.state in AT_WORK
+    ]  # fmt: skip
 
 
 def _checked_limits(names: Collection[str]) -> Collection[str]:

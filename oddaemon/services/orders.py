@@ -101,7 +101,7 @@ class OrderReader:
         source, info, files = await self.source(order)
         wish = self.engine_wish(order.engine)
         node_wish = NodeId(order.node) if order.node else None
-        node = self.named_node(node_wish)
+        node = self.named_node(node_wish, to_admin=who.is_admin)
         engine = wish or certain_engine(source)
         if info is not None or engine == ARIA2:
             self._check_torrent(node, engine or ARIA2, source, info)
@@ -137,11 +137,11 @@ class OrderReader:
         )
 
     def reread(
-        self, job: Job, options: Mapping[str, str], node: str, material: Material | None
+        self, job: Job, options: Mapping[str, str], node: str, material: Material | None, *, to_admin: bool = False
     ) -> tuple[Job, Material | None]:
         """A retry with other wishes: new options replace those of the same name; secrets among them are kept with the
         job."""
-        client = self.named_node(NodeId(node) if node else None)
+        client = self.named_node(NodeId(node) if node else None, to_admin=to_admin)
         public, secrets = self._options(client, job.engine_wish or job.engine, options)
         if node:
             job = replace(job, node_wish=NodeId(node), node_labels={})
@@ -174,12 +174,12 @@ class OrderReader:
             raise InvalidArgument(f"there is no engine {name!r}", field="engine", hint=hint)
         return EngineName(name)
 
-    def named_node(self, wish: NodeId | None) -> NodeClient:
-        """Raises InvalidArgument for a node that there is not."""
+    def named_node(self, wish: NodeId | None, *, to_admin: bool = False) -> NodeClient:
+        """Raises InvalidArgument for a node that there is not. Which ones there are is told to admins."""
         try:
             return self.node(wish)
         except NodeUnavailable as error:
-            raise InvalidArgument(error.message, field="node", hint=error.hint) from error
+            raise InvalidArgument(error.message, field="node", hint=error.hint if to_admin else "") from error
 
     def _check_torrent(self, node: NodeClient, engine: EngineName, source: Source, info: TorrentInfo | None) -> None:
         if source.kind is not SourceKind.URL and engine != ARIA2:

@@ -66,7 +66,7 @@ class Prober:
     ) -> ProbeView:  # fmt: skip
         parsed, info, inside = await self.reader.source(AddOrder(source=source, torrent=torrent))
         wish = self.reader.engine_wish(engine)
-        node = self.reader.named_node(on)
+        node = self.reader.named_node(on, to_admin=who.is_admin)
         plain = dict(options)
         try:
             async with asyncio.timeout(deadline):

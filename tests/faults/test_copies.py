@@ -116,6 +116,16 @@ async def test_a_copy_has_the_same_bytes_and_is_an_equal(home: ManyHouse) -> Non
     assert await home.replicas() == []
 
 
+async def test_what_was_on_a_removed_node_is_shown_where_it_is(home: ManyHouse) -> None:
+    view, key, first = await done(home, **LARGE)
+    second = others(home, first)[0]
+    await cache_of(home).copy(home.admin, key, second)
+    await home.until_replicas(view, **{first: "ready", second: "ready"})
+    await remove_node(home, first)
+    job = await home.until_state(view, DONE)
+    assert job.node_id == second
+
+
 async def test_a_copy_goes_on_after_a_cut_and_a_restart_from_the_bytes_that_are_there(home: ManyHouse) -> None:
     view, key, first = await done(home, **LARGE)
     second = others(home, first)[0]

@@ -285,6 +285,24 @@ async def test_removing_a_job_of_a_node_that_is_away_is_delivered_when_it_is_bac
         assert not node.directories()
 
 
+async def test_what_completes_elsewhere_leaves_its_secrets_nowhere(tmp_path: Path) -> None:
+    async with many(tmp_path, "a", "b") as home:
+        view = await home.add(URL.format(1), options={**SLOW, "password": "hunter2"})
+        left = await home.node_of(view)
+        left.line.cut = True
+        await home.until_offline(left.id)
+        await home.end_grace()
+        other = home["b" if left.id == "a" else "a"]
+        await until(other.running, what="it runs elsewhere")
+        replicas = [found.id for found in await home.replicas_of(view)]
+        assert len(replicas) == 2
+        await other.finish()
+        await home.until_state(view, DONE)
+        found = await home.store.read(lambda tx: [tx.materials.of_replica(replica) for replica in replicas])
+        assert [material.erased for material in found if material is not None] == [True, True]
+        assert not any(material.secrets for material in found if material is not None)
+
+
 async def remove(home: ManyHouse, name: str) -> None:
     at = home.core.reconciler.clock.now()
     await home.store.write(lambda tx: forget_replicas(tx, NodeId(name), at))

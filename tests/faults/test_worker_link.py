@@ -8,11 +8,13 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 from odproto import NODE_MINOR
 
+from oddaemon.app.compose_worker import Link
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.node import EngineHealth
 from oddaemon.domain.node_proof import new_credential
@@ -41,7 +43,11 @@ class Moody(SimulatedEngine):
         return replace(health, ok=not self.broken, message=self.broken, version=self.version)
 
     async def statuses(self) -> dict[ReplicaId, FillStatus]:
-        return self.found
+        return dict(self.found)
+
+    async def cancel(self, replica_id: ReplicaId) -> None:
+        await super().cancel(replica_id)
+        self.found.pop(replica_id, None)
 
 
 @dataclass(slots=True)
@@ -198,6 +204,30 @@ async def test_a_node_that_was_removed_says_so_and_knocks_seldom(
     assert (kept / "film.mkv").exists()
     assert not attic.worker.online.is_set()
     assert [found.error for found in caplog.records if "removed there" in getattr(found, "error", "")]  # type: ignore[attr-defined]
+
+
+async def test_a_node_that_was_removed_downloads_no_more_and_keeps_what_it_has(
+    attic: Attic, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = Link(None, None, SimpleNamespace(agent=attic.agent), SystemClock(), "1", None)  # type: ignore[arg-type]
+    heard: list[None] = []
+
+    async def removed() -> None:
+        await link.removed()
+        heard.append(None)
+
+    attic.worker.told = replace(attic.worker.told, removed=removed)
+    running, ready = ReplicaId(uuid4()), ReplicaId(uuid4())
+    attic.engine.found = {running: status(FillState.ACTIVE, running), ready: status(FillState.COMPLETE, ready)}
+    kept = attic.agent.storage.allocate(running) / "film.mkv"
+    kept.write_bytes(b"x")
+    del attic.controller.registry.credentials[WORKER]
+    attic.controller.listener.forget(WORKER)
+    await until(lambda: len(heard) > 1, what="it was refused, and refused again")
+    assert not attic.engine.found
+    assert kept.exists()
+    said = [found for found in caplog.records if getattr(found, "action", "") == "downloads_stopped"]
+    assert [found.count for found in said] == [2]  # type: ignore[attr-defined]
 
 
 async def test_a_node_that_was_removed_may_come_back_as_another(attic: Attic) -> None:

@@ -527,8 +527,9 @@ async def test_nodes_that_there_are_not_and_labels_that_none_can_have_are_refuse
         for bad in ({"": "yes"}, {"gpu": "y" * 600}, {str(number): "" for number in range(101)}):
             with pytest.raises(InvalidArgument, match="labels"):
                 await home.add(URL, node_labels=bad)
-        with pytest.raises(InvalidArgument, match="nowhere"):
+        with pytest.raises(InvalidArgument, match="nowhere") as told:
             await home.add(URL, node="nowhere")
+        assert HERE in told.value.hint
         node = home.core.board.nodes[HERE]
         assert replace(node, labels={"gpu": "yes", "room": "attic"}).has({"gpu": "yes"})
         assert not replace(node, labels={"gpu": "no"}).has({"gpu": "yes"})
@@ -537,6 +538,14 @@ async def test_nodes_that_there_are_not_and_labels_that_none_can_have_are_refuse
         assert (await probe(home.admin, URL, **asked, on=HERE)).would_run_on == HERE
         with pytest.raises(InvalidArgument, match="nowhere"):
             await probe(home.admin, URL, **asked, on=NodeId("nowhere"))
+        # which machines there are is no business of others
+        bob = await home.user("bob")
+        with pytest.raises(InvalidArgument, match="there is no node 'nowhere'") as untold:
+            await home.add(URL, bob, node="nowhere")
+        assert not untold.value.hint
+        with pytest.raises(InvalidArgument) as untold:
+            await probe(bob, URL, **asked, on=NodeId("nowhere"))
+        assert not untold.value.hint
 
 
 async def test_a_job_wants_at_least_one_file(tmp_path: Path) -> None:

@@ -26,10 +26,12 @@ from oddaemon.domain.errors import (
     Unavailable,
 )
 from oddaemon.domain.events import NodeJoined, NodeRemoved, NodeTokenCreated, NodeTokenRevoked
+from oddaemon.domain.job import JobState
 from oddaemon.domain.join_token import PastedToken, parse_token
 from oddaemon.domain.node import DiskUsage
 from oddaemon.domain.node_proof import JoinToken
-from oddaemon.domain.types import Bytes, Fraction, NodeId, Seconds
+from oddaemon.domain.types import Bytes, Fraction, NodeId, ReplicaId, Seconds
+from oddaemon.ports.engine import Engine
 from oddaemon.ports.node_registry import Joined
 from oddaemon.ports.node_transport import ControllerAddress, Identity
 from oddaemon.ports.store import Transaction
@@ -42,6 +44,7 @@ from oddaemon.transports.grpc.plugin import GrpcSettings, GrpcTransport
 from oddaemon.transports.grpc.secure import fingerprint_of_file
 from tests.support.core import HERE, House
 from tests.support.links import remote_files
+from tests.support.many import SLOW, URL
 from tests.support.nodes import TLS, beat_of, tcp_listener
 from tests.support.wait import until
 
@@ -337,6 +340,26 @@ async def test_a_removed_node_is_cut_off_and_refused(yard: Yard) -> None:
         await yard.nodes.remove(yard.home.admin, HERE)
     assert await yard.join(await yard.token()), "the name is free again"
     assert NodeRemoved in {type(event) for event in yard.home.events}
+
+
+async def test_a_removed_node_is_told_to_stop_its_downloads_and_keeps_their_bytes(yard: Yard) -> None:
+    home = yard.home
+    joined = await yard.join(await yard.token())
+    async with yard.connected(joined, attic(home)):
+        view = await home.add(URL.format(1), options=SLOW, node=ATTIC)
+        await home.until_state(view, JobState.ACTIVE)
+        (replica,) = await home.replicas()
+        assert replica.node_id == ATTIC
+        (engine,) = home.agent.engines.values()
+        await until(lambda: _works_on(engine, replica.id), what="it downloads")
+        gone = await yard.nodes.remove(home.admin, ATTIC)
+        assert list(gone.requeued) == [view.job.number]
+        assert not await _works_on(engine, replica.id)
+        assert str(replica.id) in home.directories()
+
+
+async def _works_on(engine: Engine, replica_id: ReplicaId) -> bool:
+    return replica_id in await engine.statuses()
 
 
 async def test_marks_outlive_the_nodes_words_and_restarts(yard: Yard) -> None:

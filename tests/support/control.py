@@ -26,6 +26,7 @@ from oddaemon.app.load_settings import load
 from oddaemon.app.log_ring import LogRing
 from oddaemon.app.setting_specs import check_together, fixed_settings, setting_specs
 from oddaemon.app.system_clock import SystemClock
+from oddaemon.domain.cache import Replica
 from oddaemon.domain.events import Event
 from oddaemon.domain.types import Bytes, NodeId, ReplicaId, Seconds
 from oddaemon.eventbus.in_process import InProcessEventBus
@@ -49,6 +50,9 @@ class NoConnections:
     @contextlib.asynccontextmanager
     async def silencing(self, node_id: NodeId) -> AsyncIterator[None]:
         yield
+
+    async def stop(self, node_id: NodeId, fills: Sequence[Replica]) -> None:
+        pass
 
     async def cut(self, node_id: NodeId) -> None:
         pass

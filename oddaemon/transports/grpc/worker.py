@@ -111,6 +111,8 @@ class Worker(NodeLink):
                 raise NodeUnavailable(f"the controller knows this node anew, as {found.node_id}") from error
             if self.told.files is not None:
                 await self.told.files.refused()
+            if self.told.removed is not None:
+                await self.told.removed()
             raise Unauthenticated(
                 f"the controller does not know this node ({self.identity.node_id}) any more: it was removed there",
                 hint="what was downloaded stays here; to let it join again make a token on the controller with odctl "

@@ -7,6 +7,8 @@ import errno
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,17 +17,52 @@ from typing import Any
 
 import pytest
 
-from oddaemon.app import diagnose
+from oddaemon.app import cli, diagnose
 from oddaemon.app.diagnose import Check, Diagnosis
 from oddaemon.app.exit_codes import ExitCode, StartFailed, cannot_listen, classify
 from oddaemon.app.load_settings import load
+from oddaemon.app.loaded import Loaded
 from oddaemon.app.paths import Paths, resolve_paths
 from oddaemon.app.sd_notify import Notifier
+from oddaemon.app.spent import take_out
 from oddaemon.app.system_clock import SystemClock
 from oddaemon.domain.errors import NotFound, StoreDamaged, StoreLocked, StoreNewer
 from oddaemon.domain.node import DiskUsage, EngineHealth
 from oddaemon.domain.types import Bytes, EngineName
 from tests.unit.app.support import table
+
+
+def test_a_secret_that_was_read_is_out_of_the_environment() -> None:
+    script = (
+        "import os; from oddaemon.app.spent import take_out; take_out('CONTROLLER_TOKEN'); take_out('NOT_SET'); "
+        "print(sorted(name for name in os.environ if 'TOKEN' in name)); print(open('/proc/self/environ', 'rb').read())"
+    )
+    environment = {**os.environ, "CONTROLLER_TOKEN": "hunter2-hunter2", "OTHER_TOKEN": "kept"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("['OTHER_TOKEN']")
+    assert "OTHER_TOKEN=kept" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_what_was_taken_out_of_the_environment_is_no_change_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONTROLLER_TOKEN", "hunter2")
+    loaded = load(table=table())
+    take_out("CONTROLLER_TOKEN")
+    assert loaded.again().settings.controller.auth_token.get_secret_value() == "hunter2"
+
+
+def test_a_workers_token_is_read_and_taken_out_of_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def run(loaded: Loaded, compose: object) -> int:
+        seen.append(loaded.settings.controller.auth_token.get_secret_value())
+        return 0
+
+    monkeypatch.setattr(cli, "_run", run)
+    monkeypatch.setenv("CONTROLLER_TOKEN", "hunter2")
+    assert cli.main(["worker"]) == 0
+    assert seen == ["hunter2"]
+    assert "CONTROLLER_TOKEN" not in os.environ
 
 
 @pytest.mark.parametrize(
