@@ -28,6 +28,11 @@ class GivenChannel(Channel):
         """The connection is made: calls go over it."""
         self._protocol = self.connection
 
+    def widen(self, config: Configuration, max_message: int = MAX_MESSAGE) -> None:
+        """From now on more may come at a time, see Connection."""
+        self.connection.max_message = max_message
+        self.connection.widen(config, streams=self.connection.max_streams)
+
     async def _create_connection(self) -> Connection:
         raise ConnectionError("the connection is gone")
 

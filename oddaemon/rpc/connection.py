@@ -68,7 +68,7 @@ class Connection(H2Protocol):
         # also what the keepalive calls
         self._close, self.connection.close = self.connection.close, self._close_in_time  # type: ignore[method-assign]
         if self.max_message is not None:
-            self.connection.create_stream = _bounded(self.connection.create_stream, self.max_message)  # type: ignore[method-assign]
+            self.connection.create_stream = self._bounded(self.connection.create_stream)  # type: ignore[method-assign]
         h2 = self.connection._connection
         h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: self.max_streams})
         self.connection.flush()
@@ -91,6 +91,38 @@ class Connection(H2Protocol):
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
+
+    def widen(self, config: Configuration, *, streams: int) -> None:
+        """From now on the peer may send as much at a time as `config` says, which is more than it was, and open so many
+        streams."""
+        if self.connection.is_closing():
+            return
+        h2 = self.connection._connection
+        h2.increment_flow_control_window(
+            config.http2_connection_window_size - self.config.http2_connection_window_size
+        )  # fmt: skip
+        h2.update_settings({
+            SettingCodes.INITIAL_WINDOW_SIZE: config.http2_stream_window_size,
+            SettingCodes.MAX_CONCURRENT_STREAMS: streams,
+        })  # fmt: skip
+        self.connection.flush()
+
+    def _bounded(self, create: Callable[..., Stream]) -> Callable[..., Stream]:
+        """What makes streams, each of which refuses a message over the limit before it is read."""
+
+        def created(**given: Any) -> Stream:
+            stream = create(**given)
+            receive = stream.recv_data
+
+            async def limited(size: int) -> bytes:
+                if self.max_message is not None and size > self.max_message:
+                    raise LimitExceeded(f"a message of {size} bytes is larger than the {self.max_message} allowed")
+                return await receive(size)
+
+            stream.recv_data = limited  # type: ignore[method-assign]
+            return stream
+
+        return created
 
     def _close_in_time(self) -> None:
         self._close()
@@ -124,24 +156,6 @@ def _send_at_once(transport: asyncio.WriteTransport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _bounded(create: Callable[..., Stream], most: int) -> Callable[..., Stream]:
-    """What makes streams, each of which refuses a message over the limit before it is read."""
-
-    def created(**given: Any) -> Stream:
-        stream = create(**given)
-        receive = stream.recv_data
-
-        async def limited(size: int) -> bytes:
-            if size > most:
-                raise LimitExceeded(f"a message of {size} bytes is larger than the {most} allowed")
-            return await receive(size)
-
-        stream.recv_data = limited  # type: ignore[method-assign]
-        return stream
-
-    return created
 
 
 def _ignore(event: object) -> None:

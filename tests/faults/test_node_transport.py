@@ -460,7 +460,8 @@ async def test_a_slow_stranger_is_cut(tmp_path: Path) -> None:
 
 
 async def test_a_crowd_of_strangers_keeps_no_node_out(node: Still, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oddaemon.transports.grpc.listener.MAX_STRANGERS", 5)
+    monkeypatch.setattr("oddaemon.transports.grpc.strangers.MAX_STRANGERS", 7)
+    monkeypatch.setattr("oddaemon.transports.grpc.strangers.KEPT_FOR_KNOWN", 2)
     async with controller(greeting=2.0) as built:
         crowd = []
         for _ in range(12):
@@ -475,8 +476,7 @@ async def test_a_crowd_of_strangers_keeps_no_node_out(node: Still, monkeypatch: 
 
 
 async def test_one_address_keeps_no_other_out(node: Still, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oddaemon.transports.grpc.listener.MAX_STRANGERS", 12)
-    monkeypatch.setattr("oddaemon.transports.grpc.listener.MAX_OF_ONE_ADDRESS", 4)
+    monkeypatch.setattr("oddaemon.transports.grpc.strangers.MAX_OF_ONE_ADDRESS", 4)
     async with controller(greeting=30.0) as built:
         crowd = []
         for _ in range(20):

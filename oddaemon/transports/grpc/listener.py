@@ -20,7 +20,7 @@ from ipaddress import ip_address
 from grpclib.config import Configuration
 from odproto.gen.opendebrid.node import v1 as pb
 
-from oddaemon.domain.errors import OpenDebridError, Unauthenticated
+from oddaemon.domain.errors import NodeUnavailable, OpenDebridError, Unauthenticated
 from oddaemon.domain.node_proof import Handshake, Purpose, Side, new_nonce, proof
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.node_files import FileDesk
@@ -31,7 +31,7 @@ from oddaemon.rpc.connection import Connection, keepalive
 from oddaemon.rpc.serving import BoundedServer
 from oddaemon.transports.grpc.client import GrpcNodeClient
 from oddaemon.transports.grpc.failures import failures, listen_for_errors
-from oddaemon.transports.grpc.guard import Guard
+from oddaemon.transports.grpc.guard import MAX_STRANGERS_MESSAGE, Guard
 from oddaemon.transports.grpc.handshake import (
     NOT_THE_NODE,
     check_proof,
@@ -44,28 +44,26 @@ from oddaemon.transports.grpc.line import Line
 from oddaemon.transports.grpc.refusals import Refusals
 from oddaemon.transports.grpc.registry_service import OPEN_CALLS, RegistryService
 from oddaemon.transports.grpc.secure import CALLS_PROTOCOL, REGISTRY_PROTOCOL, binding, spoken
+from oddaemon.transports.grpc.strangers import Strangers, say_shut
 
 log = logging.getLogger(__name__)
 
 GREETING_SECONDS = 5.0
 """From a connection's coming until it is known who that is, the TLS handshake included."""
-MAX_STRANGERS = 1000
-"""Connections at a time that have not shown yet who they are: 500 workers, when their controller is back. More are cut
-at once, and come again."""
-MAX_OF_ONE_ADDRESS = 500
-"""Strangers: one that holds many connections open keeps no other out."""
 REFUSED_SECONDS = 0.5
 """From the answer that somebody was refused to the end of the connection."""
 END_SECONDS = 3.0
 KEEPALIVE = keepalive(10.0, 10.0)
-REGISTRY_STREAMS = 64
+STRANGERS_STREAMS, REGISTRY_STREAMS = 4, 64
+STRANGERS_WINDOW = (1 << 16) - 1
+"""Bytes, the least that HTTP/2 begins with."""
 STREAM_WINDOW, CONNECTION_WINDOW = 1 << 20, (1 << 31) - 1
 """Of what a node sends: each call has its own, and all together as good as no limit. With one that they share, a file
 that nobody takes would hold up every other call."""
 
 
 class _RegistryConnection(Connection):
-    max_streams = REGISTRY_STREAMS
+    max_streams = STRANGERS_STREAMS
 
 
 class _RegistryServer(BoundedServer):
@@ -104,8 +102,7 @@ class NodeListener:
     greeting_seconds: float = GREETING_SECONDS
     lines: dict[NodeId, Line] = field(default_factory=dict)
     _visits: set[_Visit] = field(default_factory=set)
-    _strangers: dict[asyncio.Transport, str] = field(default_factory=dict)
-    """With their addresses."""
+    _strangers: Strangers = field(default_factory=lambda: Strangers(time.monotonic))
     _servers: list[asyncio.Server] = field(default_factory=list)
     _tasks: asyncio.TaskGroup = field(default_factory=asyncio.TaskGroup)
     _refusals: Refusals = field(default_factory=lambda: Refusals(time.monotonic))
@@ -117,6 +114,7 @@ class NodeListener:
 
     def forget(self, node_id: NodeId) -> None:
         """The node was removed: its connections are cut, what it said is forgotten."""
+        self._strangers.forget(node_id)
         line = self.lines.pop(node_id, None)
         if line is not None:
             line.close()
@@ -167,16 +165,10 @@ class NodeListener:
         """Somebody connected. TLS is begun here, not by asyncio's server, so that who has not come through it is
         counted, too."""
         address = _address(plain)
-        if (
-            self._ending
-            or self._refusals.shut(address)
-            or len(self._strangers) >= MAX_STRANGERS
-            or sum(other == address for other in self._strangers.values()) >= MAX_OF_ONE_ADDRESS
-        ):
+        if self._ending or self._refusals.shut(address) or not self._strangers.take(plain, address):
             plain.abort()
             return
         plain.pause_reading()
-        self._strangers[plain] = address
         self._tasks.create_task(self._secure(plain, door), name="TLS of a node")
 
     async def _secure(self, plain: asyncio.Transport, door: _Door) -> None:
@@ -199,18 +191,15 @@ class NodeListener:
         elif transport is not None and kind == REGISTRY_PROTOCOL and not self._ending:
             self._to_be_called(transport, stranger)
         else:
-            self._welcome(stranger)
+            self._gone(stranger)
             plain.abort()
 
     def _count_refusal(self, address: str) -> None:
         if self._refusals.count(address):
-            log.warning("nobody from there is listened to for a while", extra={
-                "action": "node_address_shut", "address": address,
-            })  # fmt: skip
+            say_shut(address)
 
     def _late(self, plain: asyncio.Transport) -> None:
         if plain in self._strangers:
-            log.info("node connection cut", extra={"action": "node_silent"})
             plain.abort()
 
     def _to_be_called(self, transport: asyncio.Transport, stranger: _Stranger) -> None:
@@ -219,7 +208,8 @@ class NodeListener:
         def known(node_id: NodeId) -> None:
             guard.known = True
             visit.node_id = node_id
-            self._welcome(stranger)
+            self._welcome(stranger, node_id)
+            connection.widen(self.configuration, streams=REGISTRY_STREAMS)
             for other in tuple(self._visits):
                 if other.node_id == node_id and other is not visit:
                     other.connection.say_goodbye()
@@ -231,13 +221,13 @@ class NodeListener:
 
         def lost() -> None:
             self._visits.discard(visit)
-            self._welcome(stranger)
+            self._gone(stranger)
 
         service = RegistryService(
             registry=self.registry, binding=partial(binding, transport), known=known, announced=self._announced,
             refused=refused, desk=self.desk, near=partial(_is_near, stranger.plain),
         )  # fmt: skip
-        connection = _RegistryServer([service], self.configuration, guard.route).connection()
+        connection = _RegistryServer([service], self._narrow, guard.route).connection()
         connection.on_lost = lost
         visit = _Visit(guard, connection)
         self._visits.add(visit)
@@ -247,12 +237,7 @@ class NodeListener:
         self._line(node_id).announced = told
 
     def _to_call(self, transport: asyncio.Transport, stranger: _Stranger) -> None:
-        channel = GivenChannel(
-            replace(
-                self.configuration, http2_stream_window_size=STREAM_WINDOW,
-                http2_connection_window_size=CONNECTION_WINDOW,
-            )
-        )  # fmt: skip
+        channel = GivenChannel(self._narrow, MAX_STRANGERS_MESSAGE)
         listen_for_errors(channel)
         channel.connection.on_lost = partial(self._lost, channel, stranger)
         stranger.door.hand_over(transport, channel.connection)
@@ -265,7 +250,8 @@ class NodeListener:
         except OpenDebridError as error:
             facts = {"action": "node_refused", "error": error.message, "address": stranger.address}
             log.warning("node refused", extra=facts)
-            if isinstance(error, Unauthenticated):
+            # one that is still there said something, and no node says that
+            if isinstance(error, Unauthenticated) or (isinstance(error, NodeUnavailable) and channel.alive):
                 self._count_refusal(stranger.address)
             channel.close()
             return
@@ -277,10 +263,13 @@ class NodeListener:
         except BaseException:
             channel.close()
             raise
-        self._welcome(stranger)
+        self._welcome(stranger, node_id)
         if self._ending or not channel.alive:
             channel.close()
             return
+        channel.widen(replace(
+            self.configuration, http2_stream_window_size=STREAM_WINDOW, http2_connection_window_size=CONNECTION_WINDOW,
+        ))  # fmt: skip
         line = self._line(node_id)
         if line.connected:
             same = line.instance == instance
@@ -311,13 +300,23 @@ class NodeListener:
             await stub.authenticate(pb.AuthenticateRequest(proof=shown), timeout=self.greeting_seconds)
         return node_id, hello.instance[:100]
 
-    def _welcome(self, stranger: _Stranger) -> None:
-        """It is known, or gone."""
+    @property
+    def _narrow(self) -> Configuration:
+        """For whoever is not known yet: what of his waits here is little."""
+        return replace(
+            self.configuration, http2_stream_window_size=STRANGERS_WINDOW, http2_connection_window_size=STRANGERS_WINDOW
+        )  # fmt: skip
+
+    def _welcome(self, stranger: _Stranger, node_id: NodeId) -> None:
         stranger.late.cancel()
-        self._strangers.pop(stranger.plain, None)
+        self._strangers.known(stranger.plain, node_id)
+
+    def _gone(self, stranger: _Stranger) -> None:
+        stranger.late.cancel()
+        self._strangers.gone(stranger.plain)
 
     def _lost(self, channel: GivenChannel, stranger: _Stranger) -> None:
-        self._welcome(stranger)
+        self._gone(stranger)
         for line in self.lines.values():
             if line.lost(channel):
                 self.changed(line.node_id, False)

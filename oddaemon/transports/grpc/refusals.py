@@ -24,21 +24,21 @@ class Refusals:
     """The one refused last comes last."""
 
     def count(self, address: str) -> bool:
-        """Counts one; whether nobody from there is listened to from now on."""
-        place = _place(address)
+        """Counts one; whether it is the one from which on nobody from there is listened to."""
+        before, place = self.shut(address), place_of(address)
         times = self._known.setdefault(place, deque(maxlen=MOST))
         times.append(self.now())
         self._known.move_to_end(place)
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
-        return self.shut(address)
+        return not before and self.shut(address)
 
     def shut(self, address: str) -> bool:
-        times = self._known.get(_place(address))
+        times = self._known.get(place_of(address))
         return times is not None and len(times) == MOST and self.now() - times[0] < SECONDS
 
 
-def _place(address: str) -> str:
+def place_of(address: str) -> str:
     """One IPv6 machine has a whole network of 64 bits to come from."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
