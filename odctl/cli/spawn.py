@@ -14,6 +14,7 @@ from odctl.client.errors import OdctlError, Unreachable
 from odctl.config import log_file
 
 READY_SECONDS = 15.0
+ELSEWHERE = ("OD_PATHS_RUNTIME_DIR", "OD_CONTROL_SOCKET_PATH")
 
 
 def spawn(choice: Choice, arguments: Sequence[str] = ()) -> tuple[int, Path]:
@@ -31,6 +32,7 @@ def spawn(choice: Choice, arguments: Sequence[str] = ()) -> tuple[int, Path]:
     try:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "oddaemon", *arguments],
+            env=_environment(choice),
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
@@ -53,6 +55,15 @@ def spawn(choice: Choice, arguments: Sequence[str] = ()) -> tuple[int, Path]:
         time.sleep(0.05)
     _let_go(child)
     raise _failed(f"the daemon did not answer within {READY_SECONDS:g} s", log, began)
+
+
+def _environment(choice: Choice) -> dict[str, str]:
+    """Without what puts the socket elsewhere than where it is waited for: a worker's, say, beside this daemon."""
+    passed = dict(os.environ)
+    if not choice.configured:
+        for name in ELSEWHERE:
+            passed.pop(name, None)
+    return passed
 
 
 def _let_go(child: subprocess.Popen[bytes]) -> int:
