@@ -123,7 +123,10 @@ class Worker:
     @property
     def places(self) -> Mapping[str, str]:
         joining = self.link.joining
-        return {"node": joining.node_id, "controller": str(joining.address), "files": self.files_url}
+        found = {"node": joining.node_id, "controller": str(joining.address), "files": self.files_url}
+        if joining.member is None:
+            found["joined"] = f"not yet, and tries go on: {joining.problem}" + f" ({joining.hint})" * bool(joining.hint)
+        return found
 
     def background(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         return [("link", self.link.run())]

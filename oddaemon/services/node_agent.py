@@ -23,6 +23,7 @@ from oddaemon.ports.engine import (
     Engine,
     FillFile,
     FillRequest,
+    FillState,
     FillStatus,
     KeyResolution,
     OutspokenEngine,
@@ -85,6 +86,8 @@ class NodeAgent(NodeClient):
     file_endpoint: str | None = None
     problems: Mapping[EngineName, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    working: dict[EngineName, int] = field(default_factory=dict)
+    """How many downloads each engine was at when it was last asked."""
     _silent: set[EngineName] = field(default_factory=set)
     """Those that left a question unanswered: not asked again until they are healthy, so that they hold up no other."""
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CHECKSUMS_AT_ONCE))
@@ -165,7 +168,9 @@ class NodeAgent(NodeClient):
 
         async def ask(name: EngineName, engine: Engine) -> None:
             try:
-                found.update(await within(STATUS_DEADLINE, engine.statuses(), f"asking {name} for its downloads"))
+                told = await within(STATUS_DEADLINE, engine.statuses(), f"asking {name} for its downloads")
+                found.update(told)
+                self.working[name] = sum(status.state is FillState.ACTIVE for status in told.values())
             except OpenDebridError as error:
                 if isinstance(error, DeadlineExceeded):
                     self._silent.add(name)

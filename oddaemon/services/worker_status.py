@@ -35,8 +35,10 @@ class WorkerStatus:
         down = BytesPerSecond(sum(status.rate_down for status in statuses))
         up = BytesPerSecond(sum(status.rate_up for status in statuses))
         view = NodeView(
-            # how many of them are each engine's own is not told by a status
-            node=node, engines=[EngineView(health=health, active=0) for health in node.engines],
+            node=node,
+            engines=[
+                EngineView(health=health, active=self.agent.working.get(health.name, 0)) for health in node.engines
+            ],
             version=self.version, reserve=Bytes(0), jobs_active=running, rate_down=down, rate_up=up,
         )  # fmt: skip
         return StatusView(

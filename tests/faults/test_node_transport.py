@@ -239,6 +239,20 @@ async def test_another_certificate_is_refused_before_anything_is_said(node: Stil
         assert not wrong.changes
 
 
+async def test_a_port_without_tls_is_told_in_words() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        address = ControllerAddress(host="127.0.0.1", port=server.sockets[0].getsockname()[1], fingerprint="a" * 64)
+        with pytest.raises(NodeUnavailable, match="does not speak TLS") as caught:
+            await join(address, JoinToken("x", "y"), WORKER)
+    assert "9090" in caught.value.hint
+
+
 async def test_a_stolen_certificate_makes_no_controller(node: Still) -> None:
     """It has the certificate and its key, and not the nodes' credentials."""
     async with controller("one") as right, controller("one") as thief:

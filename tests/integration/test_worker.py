@@ -143,7 +143,10 @@ async def test_odctl_sees_how_a_worker_is_and_nothing_else(worker: Daemon, there
     (node,) = found["nodes"]
     assert (node["id"], node["role"], node["state"]) == (WORKER, "worker", "online")
     assert [(engine["name"], engine["ok"]) for engine in node["engines"]] == [("aria2", True)]
-    assert "attic" in (await worker.odctl("status")).ok().out
+    shown = (await worker.odctl("status")).ok().out
+    assert "attic" in shown
+    assert "reached   the controller" in shown
+    assert "reserved" not in shown
     for command in (["ls"], ["add", "http://127.0.0.1:1/x"], ["settings", "ls"], ["users", "ls"]):
         refused = await worker.odctl(*command)
         assert refused.code != 0, command
@@ -187,6 +190,7 @@ async def test_a_worker_starts_without_its_controller_and_joins_when_it_is_there
         (warning,) = (await worker.odctl("status", "--json")).ok().json["warnings"]
         assert warning["code"] == "controller_lost"
         assert "controller" in warning["message"]
+        assert "not yet, and tries go on: the controller at" in worker.log
         line.to = there.port
         await until(lambda: WORKER in there.registry.announced, what="it joins")
         assert 1 <= worker.log.count("not joined yet") <= 2

@@ -50,7 +50,11 @@ def _screen(output: Output, found: dict[str, Any]) -> None:
     if server["files_url"]:
         output.line(f"links     {clean(server['files_url'])}")
     for node in found["nodes"]:
-        free = f"{size(node['disk_free'])} of {size(node['disk_total'])} free, {size(node['reserve'])} reserved"
+        if server["role"] == "worker" and node["state"] != "offline":
+            output.line("reached   the controller, which knows it")
+        # a worker is not told what is kept free on it
+        kept = f", {size(node['reserve'])} reserved" if server["role"] != "worker" else ""
+        free = f"{size(node['disk_free'])} of {size(node['disk_total'])} free{kept}"
         missing = "  " + output.paint("STORAGE MISSING", "red") if node["storage_missing"] else ""
         output.line(f"node      {clean(node['id'])}  {clean(node['state'])}  {free}{missing}")
         for engine in node["engines"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -109,6 +110,12 @@ async def _connected(address: ControllerAddress, protocol: str, connection: Conn
             )  # fmt: skip
     except TimeoutError as error:
         raise NodeUnavailable(f"the controller at {where} did not answer within {CONNECT_SECONDS:g} s") from error
+    except ssl.SSLError as error:
+        if error.reason != "WRONG_VERSION_NUMBER":
+            raise NodeUnavailable(f"the controller at {where} cannot be reached: {error.strerror or error}") from error
+        raise NodeUnavailable(
+            f"what answers at {where} does not speak TLS", hint="is it the nodes' port (9090)? Look at CONTROLLER_URL"
+        ) from error
     except OSError as error:
         raise NodeUnavailable(f"the controller at {where} cannot be reached: {error.strerror or error}") from error
     if door.problem is not None:
