@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from datetime import datetime
 from oddaemon.domain.cache import OUT_OF_USE, CacheEntry, CacheKey, EntryFile, Replica, ReplicaState, serving
 from oddaemon.domain.errors import OpenDebridError
 from oddaemon.domain.job import Job
-from oddaemon.domain.types import EntryId, NodeId, ReplicaId
+from oddaemon.domain.types import EntryId, NodeId, ReplicaId, Seconds
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
@@ -18,6 +19,11 @@ from oddaemon.services.claims import mark_missing
 from oddaemon.services.remembered import Remembered
 
 log = logging.getLogger(__name__)
+
+CHECK_SECONDS = Seconds(1)
+"""For another node to answer somebody who adds: what nobody could look at is no hit, and is queued."""
+SILENT_SECONDS = Seconds(5)
+"""So long nobody who adds waits again for a node that did not answer."""
 
 Candidates = tuple[CacheEntry, Sequence[Replica], Sequence[EntryFile]]
 
@@ -42,18 +48,20 @@ class HitChecker:
     node: Callable[[NodeId | None], NodeClient]
     online: Callable[[NodeId], bool] = lambda _: True
     _known: Remembered = field(init=False)
+    _silent_until: dict[NodeId, Seconds] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._known = Remembered(self.store, self.clock, lambda: self.store.content_rev)
 
     async def check(self, key: CacheKey) -> OnDisk:
-        """Looks at the ready files of the key's current entry. Costs one read when there is none."""
+        """Looks at the ready files of the key's current entry, on another node for `CHECK_SECONDS` at most. Costs one
+        read when there is none."""
 
         def look_up(tx: Transaction) -> Candidates | None:
             entry = tx.cache.current_entry(key.full)
             return None if entry is None else _ready(tx, entry)
 
-        return await self._try(await self._known.look(key.full, look_up))
+        return await self._soon(await self._known.look(key.full, look_up))
 
     async def check_entry(self, entry_id: EntryId) -> OnDisk:
         def look_up(tx: Transaction) -> Candidates | None:
@@ -81,6 +89,22 @@ class HitChecker:
             return (entry, ready, files) if ready else None
 
         return await self._look(await self.store.read(look_up))
+
+    async def _soon(self, found: Candidates | None) -> OnDisk:
+        replica = None if found is None else serving(found[1], self.online)
+        if replica is None or replica.node_id == self.node(None).node_id:
+            # a disk of this machine may have to wake up first
+            return await self._try(found)
+        if self.clock.monotonic() < self._silent_until.get(replica.node_id, 0):
+            return OnDisk()
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                return await self._try(found)
+        except TimeoutError:
+            self._silent_until[replica.node_id] = Seconds(self.clock.monotonic() + SILENT_SECONDS)
+            facts = {"action": "verify_slow", "node": replica.node_id}
+            log.info("a node does not say what it has of a cached entry", extra=facts)
+            return OnDisk()
 
     async def _try(self, found: Candidates | None) -> OnDisk:
         try:

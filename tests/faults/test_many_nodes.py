@@ -3,6 +3,7 @@ grace."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
@@ -16,8 +17,9 @@ from oddaemon.domain.node import NodeLimits
 from oddaemon.domain.types import Bytes, NodeId, ReplicaId, Seconds
 from oddaemon.ports.engine import FillState, FillStatus
 from oddaemon.ports.node_client import NodeStatuses
-from oddaemon.services import reconciler
+from oddaemon.services import hits, reconciler
 from oddaemon.services.node_removal import forget_replicas
+from tests.support import many as many_nodes
 from tests.support.many import SLOW, URL, ManyHouse, many
 from tests.support.wait import until
 
@@ -217,6 +219,26 @@ async def test_a_frozen_node_holds_up_nobody(tmp_path: Path) -> None:
         job = await home.job(view)
         assert job is not None
         assert job.attempts == 0
+
+
+async def test_an_add_does_not_wait_for_the_frozen_node_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_nodes, "FROZEN", 8)
+    monkeypatch.setattr(hits, "CHECK_SECONDS", 0.1)
+    async with many(tmp_path) as home:
+        home.life = replace(home.life, heartbeat_every=Seconds(3600))  # it counts as online all the time
+        view = await home.add(URL.format(1), options={"size": "10"})
+        await home.until_state(view, DONE)
+        (replica,) = await home.replicas_of(view)
+        home[replica.node_id].line.frozen = True
+        async with asyncio.timeout(7):  # the node would take longer, twice
+            first = await home.add(URL.format(1), options={"size": "10"})
+            second = await home.add(URL.format(1), options={"size": "10"})
+        home[replica.node_id].line.frozen = False
+        for again in (first, second):
+            await home.until_state(again, DONE)
+        assert home.dispatches() == 1
 
 
 async def test_what_a_node_says_of_anothers_replica_is_passed_over(tmp_path: Path) -> None:
