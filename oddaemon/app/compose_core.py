@@ -85,8 +85,20 @@ def build_core(
                 return nodes[node_id]
         return node(local)
 
+    def known_options() -> Mapping[EngineName, Sequence[OptionSpec]]:
+        """The controller's own engines know theirs; of others the workers have told."""
+        found: dict[EngineName, Sequence[OptionSpec]] = dict(option_specs())
+        for client in nodes.values():
+            for name, specs in client.option_specs().items():
+                found.setdefault(name, specs)
+        return found
+
+    def secrets() -> Collection[str]:
+        told = (spec.name for specs in known_options().values() for spec in specs if spec.secret)
+        return secret_options.union(told)
+
     board = Board()
-    views = JobViews(board=board, secret_options=secret_options)
+    views = JobViews(board=board, secret_options=secrets)
     hits = HitChecker(store=store, clock=clock, node=node, online=board.online)
     scheduler = Scheduler(balancer)
 
@@ -101,7 +113,7 @@ def build_core(
     resolver = Resolver(
         store=store, clock=clock, node=node, asking=asking, hits=hits, limits=limits, joined=reconciler.wake
     )  # fmt: skip
-    reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=option_specs)
+    reader = OrderReader(node=node, nodes=board.nodes.values, option_specs=known_options)
     discretion = Discretion(tells_of_others)
     prober = Prober(
         store=store, clock=clock, reader=reader, resolver=resolver, hits=hits, discretion=discretion,
@@ -111,7 +123,7 @@ def build_core(
         store=store, clock=clock, views_of=views, reader=reader, hits=hits, discretion=discretion, limits=limits,
         wake=wake, revoke=revoke,
     )  # fmt: skip
-    jobs = JobFinder(store=store, clock=clock, views_of=views, engines=lambda: option_specs().keys())
+    jobs = JobFinder(store=store, clock=clock, views_of=views, engines=lambda: known_options().keys())
     reports = EngineReports(jobs=jobs, board=board, node=node)
     files = JobFiles(store=store, clock=clock, jobs=jobs, reports=reports, hits=hits, limits=limits, wake=wake)
     return Core(

@@ -16,7 +16,7 @@ from oddaemon.domain.cache import Replica
 from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.types import NodeId
 from oddaemon.ports.clock import Clock
-from oddaemon.ports.engine import FillStatus
+from oddaemon.ports.engine import FillStatus, TorrentEngine
 from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.node_transport import Judges, NodeDoor, NodeTransport
 from oddaemon.ports.store import Store
@@ -90,7 +90,12 @@ async def build_nodes(
         store=store, clock=clock, local=agent.id, every=lambda: settings().heartbeat_every,
         heard=core.reconciler.watch.heard, joined=joined, reported=reported,
     )  # fmt: skip
-    judges = Judges(options={name: engine.validate_options for name, engine in agent.engines.items()})
+    judges = Judges(
+        options={name: engine.validate_options for name, engine in agent.engines.items()},
+        torrents={
+            name: engine.refuses_torrent for name, engine in agent.engines.items() if isinstance(engine, TorrentEngine)
+        },
+    )
     door = await stack.enter_async_context(transport.door(registry, judges=judges, desk=files))
     for stored in await store.read(lambda tx: tx.nodes.all()):
         if stored.id != agent.id and not stored.is_controller:

@@ -299,8 +299,9 @@ class SniffingEngine(Protocol):
 class TorrentEngine(Protocol):
     """Downloads torrents."""
 
-    def refuses_torrent(self, torrent: TorrentInfo) -> str | None:
-        """Why this torrent cannot be downloaded here: its version, or a name in it; None if it can. No I/O."""
+    def refuses_torrent(self, torrent: TorrentInfo, version: str | None = None) -> str | None:
+        """Why this torrent cannot be downloaded: its version, or a name in it; None if it can. `version` is of the
+        engine that would do it, on whichever node; None: this one's. No I/O."""
 
     async def forget(self, replica_id: ReplicaId) -> None:
         """As `cancel`, and forgets everything it knows of the bytes on disk: the next start checks each piece. A

@@ -11,7 +11,7 @@ from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.source import Source
 from oddaemon.domain.torrent import TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
-from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
+from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, OptionSpec, Peer, ProbeResult, Sniffed
 from oddaemon.ports.storage import StoredFile
 
 MAX_WRITE = 1 << 20
@@ -134,6 +134,9 @@ class NodeClient(Protocol):
         """Puts bytes of a copy into its file, which ends behind them then; the directory is made. At most MAX_WRITE of
         them. Raises InvalidArgument, also for an offset behind the file's end, StorageMissing, StorageFailed,
         NoSpace."""
+
+    def option_specs(self) -> Mapping[EngineName, Sequence[OptionSpec]]:
+        """Of every engine that the node has, as far as it has told. No I/O, and raises nothing."""
 
     def refuses_torrent(self, engine: EngineName, torrent: TorrentInfo) -> str | None:
         """Why the engine cannot download this torrent; None if it can. From what the node announced."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from oddaemon.domain.errors import InvalidSource
@@ -34,7 +34,7 @@ class JobViews:
     """`secret_options` names, of any engine, whose values are never shown."""
 
     board: Board
-    secret_options: frozenset[str] = frozenset()
+    secret_options: Callable[[], Collection[str]] = frozenset
     _users: dict[UserId, str] = field(default_factory=dict)
 
     def user_name(self, tx: Transaction, user_id: UserId) -> str:
@@ -88,7 +88,8 @@ class JobViews:
         return found
 
     def _masked(self, options: Mapping[str, str]) -> Mapping[str, str]:
-        return {key: MASK if key in self.secret_options else value for key, value in options.items()}
+        secret = self.secret_options() if options else ()
+        return {key: MASK if key in secret else value for key, value in options.items()}
 
 
 def progress(job: Job, done: Bytes) -> float:

@@ -26,6 +26,7 @@ from oddaemon.ports.engine import (
     FillState,
     FillStatus,
     KeyResolution,
+    OptionSpec,
     OutspokenEngine,
     PausingEngine,
     Peer,
@@ -339,6 +340,9 @@ class NodeAgent(NodeClient):
         if not isinstance(found, OutspokenEngine):
             return {}
         return await within(CALL_DEADLINE, found.raw_status(replica_id), "asking how it is")
+
+    def option_specs(self) -> Mapping[EngineName, Sequence[OptionSpec]]:
+        return {name: engine.capabilities.options for name, engine in self.engines.items()}
 
     def refuses_torrent(self, engine: EngineName, torrent: TorrentInfo) -> str | None:
         found = self._engine(engine)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
+from oddaemon.domain.admission import NodeWish
 from oddaemon.domain.cache import CacheKey, EntryFile, hash_key, url_key
 from oddaemon.domain.errors import (
     InvalidArgument,
@@ -16,6 +18,7 @@ from oddaemon.domain.errors import (
     InvalidSelection,
     InvalidSource,
     NodeUnavailable,
+    OpenDebridError,
     Unsupported,
 )
 from oddaemon.domain.failure import Reason, ReasonCode
@@ -36,6 +39,7 @@ from oddaemon.services.entry_files import distinct_paths
 from oddaemon.services.materials import URL_PASSWORD, URL_USER
 from oddaemon.services.views import AddOrder
 
+T = TypeVar("T")
 ARIA2 = EngineName("aria2")
 YTDLP = EngineName("ytdlp")
 MAX_TAGS = 50
@@ -101,11 +105,13 @@ class OrderReader:
         source, info, files = await self.source(order)
         wish = self.engine_wish(order.engine)
         node_wish = NodeId(order.node) if order.node else None
-        node = self.named_node(node_wish, to_admin=who.is_admin)
+        labels = _labels(order.node_labels)
+        where = NodeWish(node_wish, frozenset(labels.items()))
+        self.named_node(node_wish, to_admin=who.is_admin)
         engine = wish or certain_engine(source)
         if info is not None or engine == ARIA2:
-            self._check_torrent(node, engine or ARIA2, source, info)
-        public, secrets = self._options(node, engine, order.options)
+            self._check_torrent(where, engine or ARIA2, source, info)
+        public, secrets = self._options(where, engine, order.options)
         if source.username is not None:
             secrets[URL_USER] = source.username
             secrets[URL_PASSWORD] = source.password or ""
@@ -119,7 +125,7 @@ class OrderReader:
             engine=engine,
             engine_wish=wish,
             node_wish=node_wish,
-            node_labels=_labels(order.node_labels),
+            node_labels=labels,
             selection=selection,
             options=public,
             checksum=checksum,
@@ -141,10 +147,11 @@ class OrderReader:
     ) -> tuple[Job, Material | None]:
         """A retry with other wishes: new options replace those of the same name; secrets among them are kept with the
         job."""
-        client = self.named_node(NodeId(node) if node else None, to_admin=to_admin)
-        public, secrets = self._options(client, job.engine_wish or job.engine, options)
         if node:
+            self.named_node(NodeId(node), to_admin=to_admin)
             job = replace(job, node_wish=NodeId(node), node_labels={})
+        where = NodeWish(job.node_wish, frozenset(job.node_labels.items()))
+        public, secrets = self._options(where, job.engine_wish or job.engine, options)
         job = replace(job, options={**job.options, **public})
         if not secrets:
             return job, None
@@ -165,7 +172,7 @@ class OrderReader:
     def engine_wish(self, name: str) -> EngineName | None:
         if name in ("", "auto"):
             return None
-        known = self.option_specs()
+        known = {*self.option_specs(), *(found.name for node in self.nodes() for found in node.engines)}
         if name not in known:
             with suppress(Unsupported):
                 # one that is configured and could not be built says why
@@ -181,17 +188,47 @@ class OrderReader:
         except NodeUnavailable as error:
             raise InvalidArgument(error.message, field="node", hint=error.hint if to_admin else "") from error
 
-    def _check_torrent(self, node: NodeClient, engine: EngineName, source: Source, info: TorrentInfo | None) -> None:
+    def _judges(self, where: NodeWish, engine: EngineName) -> list[NodeClient]:
+        """The nodes that have the engine, of those that are asked for if there are any; the controller's own last,
+        which says what is wrong when nobody has it."""
+        have = [node for node in self.nodes() if any(found.name == engine for found in node.engines)]
+        have = [node for node in have if where.allows(node)] or ([] if where.node is not None else have)
+        judges: list[NodeClient] = []
+        for node in sorted(have, key=lambda node: not node.is_controller):
+            with suppress(NodeUnavailable):  # one that is just being removed
+                judges.append(self.node(node.id))
+        return judges or [self.node(where.node if where.node in {node.id for node in self.nodes()} else None)]
+
+    def _judged(self, where: NodeWish, engine: EngineName, judge: Callable[[NodeClient], T]) -> T:
+        """What the first node says that takes it. Raises what the first said that was asked."""
+        refused: OpenDebridError | None = None
+        for node in self._judges(where, engine):
+            try:
+                return judge(node)
+            except OpenDebridError as error:
+                # a wrong option says more than a node that is away
+                if refused is None or (isinstance(error, InvalidOption) and not isinstance(refused, InvalidOption)):
+                    refused = error
+        assert refused is not None
+        raise refused
+
+    def _check_torrent(self, where: NodeWish, engine: EngineName, source: Source, info: TorrentInfo | None) -> None:
         if source.kind is not SourceKind.URL and engine != ARIA2:
             raise InvalidArgument(
                 f"the engine {engine} does not take a {source.kind}", field="engine", hint="leave the engine out"
             )
-        refusal = node.refuses_torrent(engine, info) if info is not None else None
-        if refusal:
-            raise Unsupported(refusal)
+        if info is None:
+            return
+
+        def judge(node: NodeClient) -> None:
+            refusal = node.refuses_torrent(engine, info)
+            if refusal:
+                raise Unsupported(refusal)
+
+        self._judged(where, engine, judge)
 
     def _options(
-        self, node: NodeClient, engine: EngineName | None, options: Mapping[str, str]
+        self, where: NodeWish, engine: EngineName | None, options: Mapping[str, str]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """(what may be shown, secrets), in normal form. With the engine still to be found they have to suit one of
         them."""
@@ -202,7 +239,7 @@ class OrderReader:
         refused: InvalidOption | None = None
         for name in candidates or list(specs):
             try:
-                normal = node.validate_options(name, options)
+                normal = self._judged(where, name, lambda node, name=name: node.validate_options(name, options))  # type: ignore[misc]
             except InvalidOption as error:
                 refused = refused or error
                 continue

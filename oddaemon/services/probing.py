@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from oddaemon.domain.admission import ANYWHERE
 from oddaemon.domain.cache import CacheKey, EntryFile, is_hit
 from oddaemon.domain.errors import DeadlineExceeded, Unsupported
 from oddaemon.domain.files import content_type_of, display_name, display_path
@@ -13,6 +14,7 @@ from oddaemon.domain.types import Bytes, EngineName, NodeId, Seconds
 from oddaemon.domain.user import Principal, Scope, require
 from oddaemon.ports.clock import Clock
 from oddaemon.ports.engine import FillFile
+from oddaemon.ports.node_client import NodeClient
 from oddaemon.ports.store import Store, Transaction
 from oddaemon.services.discretion import Discretion
 from oddaemon.services.hits import HitChecker
@@ -66,11 +68,12 @@ class Prober:
     ) -> ProbeView:  # fmt: skip
         parsed, info, inside = await self.reader.source(AddOrder(source=source, torrent=torrent))
         wish = self.reader.engine_wish(engine)
-        node = self.reader.named_node(on, to_admin=who.is_admin)
+        node = self._asked(who, on, wish)
         plain = dict(options)
         try:
             async with asyncio.timeout(deadline):
                 chosen = wish or (await self.resolver.choose(node, parsed, plain)).engine
+                node = self._asked(who, on, chosen)
                 plain = dict(node.validate_options(chosen, plain))
                 if info is not None:
                     refusal = node.refuses_torrent(chosen, info)
@@ -94,6 +97,12 @@ class Prober:
             would_run_on=node_id,
             placement=placement,
         )
+
+    def _asked(self, who: Principal, on: NodeId | None, engine: EngineName | None) -> NodeClient:
+        """The node that is to look; of any, one that has the engine."""
+        if on is None:
+            return self.resolver.asking(ANYWHERE, engine)
+        return self.reader.named_node(on, to_admin=who.is_admin)
 
     async def _is_hit(self, who: Principal, key: CacheKey) -> bool:
         """As far as that is for the caller to know."""

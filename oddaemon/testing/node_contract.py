@@ -218,6 +218,7 @@ class NodeClientContract:
     async def test_options_are_judged(self, harness: NodeHarness) -> None:
         node, (name, value) = harness.node, harness.refused_option
         assert dict(node.validate_options(harness.engine, {})) == {}
+        assert harness.engine in node.option_specs()
         options = dict(harness.samples.small.options)
         normal = node.validate_options(harness.engine, options)
         assert normal.keys() == options.keys()

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from oddaemon.domain.errors import StorageFailed
+from oddaemon.domain.errors import InvalidArgument, InvalidOption, StorageFailed
 from oddaemon.domain.failure import ReasonCode
 from oddaemon.domain.job import JobState
 from oddaemon.domain.node import NodeLimits
@@ -462,3 +462,25 @@ async def test_a_node_and_a_label_that_it_does_not_have_are_waited_for_with_a_re
         home["a"].labels = {"gpu": "yes"}
         await home.until_state(view, DONE)
         assert home["a"].line.calls["dispatch"] == 1
+
+
+async def test_a_controller_without_engines_takes_what_a_worker_can_do_and_refuses_what_none_can(
+    tmp_path: Path,
+) -> None:
+    home = ManyHouse(tmp_path, names=("a",), pure=True)
+    home.limits = replace(home.limits, per_user=0, per_node=0)
+    await home.start()
+    try:
+        await home.until_online()
+        view = await home.add(URL.format(1), options={"size": "10"}, engine="simulated")
+        await home.until_state(view, DONE)
+        probed = await home.core.prober.probe(
+            home.admin, URL.format(2), torrent=None, engine="simulated", options={"size": "10"}, deadline=Seconds(9)
+        )
+        assert (probed.would_run_on, probed.engine) == ("a", "simulated")
+        with pytest.raises(InvalidOption):
+            await home.add(URL.format(3), options={"nonsense": "10"}, engine="simulated")
+        with pytest.raises(InvalidArgument, match="there is no engine 'other'"):
+            await home.add(URL.format(4), engine="other")
+    finally:
+        await home.close()

@@ -65,7 +65,7 @@ class Line:
 
     def __getattr__(self, name: str) -> Any:
         plain = getattr(self.agent, name)
-        if name in {"refuses_torrent", "validate_options", "read"}:
+        if name in {"refuses_torrent", "validate_options", "option_specs", "read"}:
             return plain
 
         async def call(*args: object, **kwargs: object) -> object:
@@ -155,6 +155,8 @@ class ManyHouse(House):
     clients: dict[NodeId, NodeClient] = field(default_factory=dict)
     beat: float = BEAT
     """Seconds between two heartbeats of each worker."""
+    pure: bool = False
+    """Whether the controller has no engine of its own."""
     _beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -167,7 +169,7 @@ class ManyHouse(House):
             self.storage.prepare(known=False)
             engine = SimulatedEngine(SystemClock())
             self.agent = NodeAgent(
-                id=HERE, display_name="here", engines={SIMULATED: engine}, storage=self.storage
+                id=HERE, display_name="here", engines={} if self.pure else {SIMULATED: engine}, storage=self.storage
             )
             self.clients[HERE] = self.agent
             for name in self.names:
@@ -175,7 +177,7 @@ class ManyHouse(House):
         self.core = build_core(
             store=self.store, bus=RecordingBus(), clock=clock, nodes=self.clients, local=HERE, balancer=self.balancer,
             limits=lambda: self.limits,
-            option_specs=lambda: {SIMULATED: self.any.engine.capabilities.options},
+            option_specs=lambda: {} if self.pure else {SIMULATED: self.any.engine.capabilities.options},
             secret_options=frozenset(), revoke=self._revoke, tells_of_others=lambda: True, life=lambda: self.life,
         )  # fmt: skip
         admin = await self.store.write(lambda tx: ensure_admin(tx, "admin", clock.now()))

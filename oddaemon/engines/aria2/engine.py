@@ -157,8 +157,8 @@ class Aria2Engine(
     def validate_options(self, options: Mapping[str, str]) -> Mapping[str, str]:
         return validate(options)
 
-    def refuses_torrent(self, torrent: TorrentInfo) -> str | None:
-        failure = refusal(torrent, self._process.version)
+    def refuses_torrent(self, torrent: TorrentInfo, version: str | None = None) -> str | None:
+        failure = refusal(torrent, self._process.version if version is None else version)
         return None if failure is None else failure.message
 
     async def add(self, request: FillRequest) -> Handle:

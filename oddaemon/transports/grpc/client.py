@@ -17,7 +17,7 @@ from oddaemon.domain.node import NodeSnapshot
 from oddaemon.domain.source import Source
 from oddaemon.domain.torrent import MAX_FILES, TorrentInfo
 from oddaemon.domain.types import Bytes, BytesPerSecond, EngineName, Handle, NodeId, ReplicaId, Seconds
-from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, Peer, ProbeResult, Sniffed
+from oddaemon.ports.engine import FillFile, FillStatus, KeyResolution, OptionSpec, Peer, ProbeResult, Sniffed
 from oddaemon.ports.node_client import Dispatch, NodeClient, NodeStatuses
 from oddaemon.ports.node_transport import Judges
 from oddaemon.ports.storage import StoredFile
@@ -283,6 +283,10 @@ class GrpcNodeClient(NodeClient):
             replica_id=replica_id.bytes, path=v.path_bytes(path), offset=offset, data=data
         )  # fmt: skip
         await self._ask(lambda **kw: stub.write_file(request, **kw), PART)
+
+    def option_specs(self) -> Mapping[EngineName, Sequence[OptionSpec]]:
+        told = self.line.announced
+        return {} if told is None else {engine.name: engine.options for engine in told.engines}
 
     def refuses_torrent(self, engine: EngineName, torrent: TorrentInfo) -> str | None:
         return judged_torrent(self.line, engine, torrent, self.judges)
