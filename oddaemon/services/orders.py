@@ -172,7 +172,9 @@ class OrderReader:
     def engine_wish(self, name: str) -> EngineName | None:
         if name in ("", "auto"):
             return None
-        known = {*self.option_specs(), *(found.name for node in self.nodes() for found in node.engines)}
+        known = {
+            *self.option_specs(), *(found.name for node in self.nodes() for found in node.engines if found.ok),
+        }  # fmt: skip
         if name not in known:
             with suppress(Unsupported):
                 # one that is configured and could not be built says why
