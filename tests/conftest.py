@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.postgres import Databases
 
 # a machine that does other things as well must not fail a test of what is computed
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, max_examples=50)
 settings.load_profile("patient")
 pytest.register_assert_rewrite("oddaemon.testing", "tests.support")
 

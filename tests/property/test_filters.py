@@ -259,7 +259,7 @@ def test_a_tree_as_text_is_the_same_tree(tree: Node) -> None:
 
 
 @given(tree=TREES, only=st.none() | st.integers(0, 1))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 def test_sqlite_says_what_a_plain_reading_says(on_sqlite: Filled, tree: Node, only: int | None) -> None:
     on_sqlite.check(tree, only)
 

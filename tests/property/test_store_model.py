@@ -187,7 +187,7 @@ def _shown(job: Job) -> str:
 
 TestStoreModel = StoreMachine.TestCase
 TestStoreModel.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -200,4 +200,4 @@ class PostgresMachine(StoreMachine):
 
 def test_store_model_on_postgresql(postgres_databases: Databases) -> None:
     PostgresMachine.databases = postgres_databases
-    run_state_machine_as_test(PostgresMachine, settings=settings(TestStoreModel.settings, max_examples=4))
+    run_state_machine_as_test(PostgresMachine, settings=settings(TestStoreModel.settings, max_examples=3))
