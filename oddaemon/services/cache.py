@@ -117,7 +117,7 @@ class CacheService:
         if replicas is not None and not (pinned and 1 <= replicas <= MOST_REPLICAS):
             raise InvalidArgument(
                 f"what is pinned lies on from 1 to {MOST_REPLICAS} nodes", field="replicas",
-                hint="as in odctl cache pin KEY --replicas 2",
+                hint="give how many nodes are to hold it, such as 2",
             )  # fmt: skip
 
         def work(tx: Transaction) -> Sequence[CacheView]:

@@ -317,6 +317,7 @@ CALLS: Mapping[str, Call] = {
         Scope.READ, "blind",
     ),
     "cache.page of a key": Call(lambda s, who, it: s.cache.page(who, **LISTED, key=it.cache_key), Scope.READ),
+    "cache.copy": Call(lambda s, who, it: s.cache.copy(who, it.cache_key, "here"), None),
     "cache.pin": Call(lambda s, who, it: s.cache.pin(who, [it.cache_key], pinned=True), None),
     "cache.remove": Call(lambda s, who, it: s.cache.remove(who, [it.cache_key], dry_run=False), None),
     "cache.cleanup": Call(

@@ -37,7 +37,8 @@ def bodies(job: str) -> Mapping[str, Any]:
         "check_availability": {"sources": ["f" * 40]},
         "change_password": {"old": PASSWORD, "new": "another horse"},
         "create_key": {"name": "walked", "scopes": ["read"]}, "add_user": {"username": "walked"},
-        "pin_cache": {"keys": ["none"]}, "remove_cache": {"keys": ["none"]}, "clean_up": {"dry_run": True},
+        "pin_cache": {"keys": ["none"]}, "copy_cache": {"key": "none", "node": "here"},
+        "remove_cache": {"keys": ["none"]}, "clean_up": {"dry_run": True},
         "change_setting": {"value": 8},
     }  # fmt: skip
 

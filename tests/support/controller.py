@@ -32,6 +32,8 @@ QUICK = {
     "OD_NODE_ID": "here",
     "OD_NODE_FILE_SERVER_PORT": "0",
     "OD_SERVER_PORT": "0",
+    "OD_NODES_PORT": "0",
+    "OD_NODES_HOST": "127.0.0.1",
     "OD_LIMITS_MIN_DISK_FREE": "1",
     "OD_LIMITS_RETRY_WAIT": "50ms",
     "OD_ENGINES_SIMULATED_ENABLED": "true",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 
 from odproto.gen.opendebrid.common import v1 as common
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.control.calls import caller
+from oddaemon.api.control.reloading import reloaded
 from oddaemon.api.control.users import UserCalls
-from oddaemon.domain.errors import InvalidArgument
 from oddaemon.domain.types import Bytes, Seconds
 from oddaemon.services.views import CleanupResult, SettingView
 from oddaemon.wire import messages as wire
@@ -62,23 +62,6 @@ class AdminService(UserCalls):
                 for one in found
             ]
         )
-
-
-def reloaded(reload: Callable[[], tuple[Collection[str], Collection[str]]]) -> pb.ReloadResponse:
-    """Raises InvalidArgument for settings that cannot be used."""
-    try:
-        changed, needs_restart = reload()
-    except Exception as error:
-        mistakes = [str(mistake) for mistake in getattr(error, "mistakes", ())]
-        if not mistakes:
-            raise
-        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-        raise InvalidArgument(
-            f"the settings cannot be used, the old ones stay: {mistakes[0]}{more}",
-            hint="oddaemon config check names every mistake",
-            mistakes=mistakes,
-        ) from error
-    return pb.ReloadResponse(changed=list(changed), needs_restart=list(needs_restart))
 
 
 def _cleanup(result: CleanupResult) -> pb.CleanupResponse:

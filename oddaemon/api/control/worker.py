@@ -15,8 +15,8 @@ from odproto import API_MAJOR, API_MINOR
 from odproto.gen.opendebrid.control import v1 as pb
 
 from oddaemon.api.auth import Accounts
-from oddaemon.api.control.admin import reloaded
 from oddaemon.api.control.calls import Gate, caller
+from oddaemon.api.control.reloading import reloaded
 from oddaemon.api.control.server import ControlServer
 from oddaemon.domain.errors import Unauthenticated, Unsupported
 from oddaemon.domain.types import NodeId, UserId

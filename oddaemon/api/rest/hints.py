@@ -35,6 +35,7 @@ WAYS: tuple[tuple[str, str], ...] = (
     (r"odctl cache cleanup --until-free SIZE", "POST /api/v1/admin/cleanup with until_free"),
     (r"odctl settings ls", "GET /api/v1/admin/settings"),
     (r"odctl status", "GET /api/v1/admin/nodes"),
+    (r"odctl nodes ls", "GET /api/v1/admin/nodes"),
     (r"odctl nodes token ls", "GET /api/v1/admin/node-tokens"),
     (r"odctl nodes token create", "POST /api/v1/admin/node-tokens"),
     (r"odctl nodes show (?P<node>\S+)", r"GET /api/v1/admin/nodes/\g<node>"),

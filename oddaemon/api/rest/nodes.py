@@ -195,7 +195,10 @@ async def undrain_node(call: Call[NodePath, Nothing, Nothing]) -> Node:
     return await _changed(call, NodeChange(draining=False))
 
 
-@route("DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict])
+@route(
+    "DELETE", "/nodes/{id}", needs=Role.ADMIN, summary="Remove a node", errors=[NotFound, Conflict],
+    shown_by=get_node,
+)  # fmt: skip
 async def remove_node(call: Call[NodePath, Nothing, Nothing]) -> RemovedNode:
     """It is shut out, and what it did goes back to the queue. The controller's own cannot be removed."""
     gone = await call.parts.nodes.remove(call.who, call.path.id)
