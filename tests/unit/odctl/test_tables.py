@@ -39,7 +39,8 @@ def told(
     monkeypatch: pytest.MonkeyPatch, columns: int, form: str = "table", *, fields: tuple[str, ...] = (),
     out: io.StringIO | None = None,
 ) -> list[str]:  # fmt: skip
-    monkeypatch.setattr("odctl.cli.output.shutil.get_terminal_size", lambda *_, **__: SimpleNamespace(columns=columns, lines=24))
+    size = SimpleNamespace(columns=columns, lines=24)
+    monkeypatch.setattr("odctl.cli.output.shutil.get_terminal_size", lambda *_, **__: size)
     out = out or Terminal()
     Output(format=form, fields=fields, out=out, err=io.StringIO()).records(ROWS, COLUMNS)
     return out.getvalue().splitlines()
